@@ -1,0 +1,139 @@
+r"""Denoisers: whatever a network predicts, the engine hears x̂0, the expected clean state.
+
+A denoiser is called as `denoiser(x, t, mask, cond)` with a state of (B, N, ...) tensors, t float64 (B,),
+masks and conditions, and returns x̂0 in float32. A network is called as `network(x, c_noise, mask, cond)`.
+The state keeps float32 while the network may run under autocast: a scale factor that the state is
+multiplied with never passes through low precision (Karras et al. 2022, table 1).
+
+With x = alpha x0 + sigma eps and data of standard deviation s the general preconditioning is
+
+    x̂0 = c_skip x + c_out F(c_in x, c_noise),      v = alpha² s² + sigma²
+    c_skip = alpha s² / v,   c_out = sigma s / √v,   c_in = 1 / √v,   c_noise = log(sigma / alpha) / 4
+
+which is EDM's for alpha = 1 and keeps both the input and the target of F at unit variance for any
+schedule. c_noise is a function of log_snr alone, so a trained network outlives its schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.processes.base import per_sample
+from polydiff.engine.schedules import Schedule
+
+State = dict[str, Tensor]
+Mask = Mapping[str, Tensor]
+Cond = Mapping[str, Tensor]
+Network = Callable[[State, Tensor, Mask, Cond], State]
+Denoiser = Callable[[State, Tensor, Mask, Cond], State]
+
+#: log_snr is cut to this range for networks, so that both ends of time give finite inputs
+LOG_SNR_RANGE = 30.0
+
+
+def c_noise(schedule: Schedule, t: Tensor) -> Tensor:
+    """log(sigma / alpha) / 4 in float32, finite at both ends; shape of t."""
+    log_snr = schedule.log_snr(t).clamp(-LOG_SNR_RANGE, LOG_SNR_RANGE)
+    return (log_snr * -0.125).float()
+
+
+def _call(
+    network: Network, x: State, t: Tensor, mask: Mask, cond: Cond, schedule: Schedule, autocast: torch.dtype | None
+) -> State:
+    device = next(iter(x.values())).device
+    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        output = network(x, c_noise(schedule, t).to(device), mask, cond)
+    return {name: value.float() for name, value in output.items()}
+
+
+@dataclass(frozen=True)
+class Precondition:
+    """A network in the general EDM form; see the module for the four coefficients.
+
+    Components that the network does not return are passed through unchanged (Fixed ones).
+    """
+
+    network: Network
+    schedule: Schedule
+    sigma_data: float = 1.0
+    autocast: torch.dtype | None = None
+
+    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out, c_in, each float64 with the shape of t."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        variance = (alpha * self.sigma_data) ** 2 + sigma**2
+        c_in = torch.rsqrt(variance)
+        return alpha * self.sigma_data**2 / variance, sigma * self.sigma_data * c_in, c_in
+
+    def __call__(self, x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        c_skip, c_out, c_in = self.coefficients(t)
+        scaled = {name: value * per_sample(c_in, value) for name, value in x.items()}
+        output = _call(self.network, scaled, t, mask, cond, self.schedule, self.autocast)
+        denoised = {
+            name: torch.addcmul(per_sample(c_out, value) * value, per_sample(c_skip, value), x[name])
+            for name, value in output.items()
+        }
+        return {**x, **denoised}
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """x̂0 = (a x + b F(x)) with a and b from alpha and sigma."""
+
+    network: Network
+    schedule: Schedule
+    combine: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    autocast: torch.dtype | None = None
+
+    def __call__(self, x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        # alpha = 0 holds no signal to divide by; the floor gives a finite (and there arbitrary) answer
+        alpha = self.schedule.alpha(t).clamp(min=1e-6)
+        a, b = self.combine(alpha, self.schedule.sigma(t))
+        output = _call(self.network, x, t, mask, cond, self.schedule, self.autocast)
+        denoised = {
+            name: per_sample(a, value) * x[name] + per_sample(b, value) * value
+            for name, value in output.items()
+        }
+        return {**x, **denoised}
+
+
+def precondition(
+    network: Network, schedule: Schedule, sigma_data: float = 1.0, autocast: torch.dtype | None = None
+) -> Denoiser:
+    """A denoiser from a network trained in the general EDM form. Errors: sigma_data must be positive."""
+    if not sigma_data > 0:
+        raise ValueError(f"sigma_data is a standard deviation and must be positive, got {sigma_data}")
+    return Precondition(network, schedule, sigma_data, autocast)
+
+
+def from_eps(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
+    """A denoiser from a network that predicts the noise: x̂0 = (x - sigma eps) / alpha."""
+    return _Adapter(network, schedule, lambda alpha, sigma: (1 / alpha, -sigma / alpha), autocast)
+
+
+def from_v(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
+    """A denoiser from a network that predicts v = alpha eps - sigma x0 (Salimans and Ho 2022, app. D)."""
+
+    def combine(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        norm = alpha**2 + sigma**2
+        return alpha / norm, -sigma / norm
+
+    return _Adapter(network, schedule, combine, autocast)
+
+
+def from_flow(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
+    """A denoiser from a network that predicts the flow target eps - x0 (rectified flow, our time)."""
+
+    def combine(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 / (alpha + sigma), -sigma / (alpha + sigma)
+
+    return _Adapter(network, schedule, combine, autocast)
+
+
+def from_score(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
+    """A denoiser from a network that predicts the score of x_t (Tweedie): x̂0 = (x + sigma² score) / alpha."""
+    return _Adapter(network, schedule, lambda alpha, sigma: (1 / alpha, sigma**2 / alpha), autocast)

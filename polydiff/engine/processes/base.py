@@ -1,0 +1,58 @@
+"""What a process is: one component's geometry, its noise and its loss."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from polydiff.engine.schedules import Schedule
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) float64 scalars shaped and cast to multiply a (B, ...) tensor."""
+    return values.to(device=like.device, dtype=like.dtype).reshape(-1, *[1] * (like.dim() - 1))
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x (B, N, ...) with padded entries exactly zero; mask (B, N) bool, True = real."""
+    return x if mask is None else x * mask.reshape(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
+
+
+def mean_over_real(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of (B, N, ...) over a sample's real entries, shape (B,)."""
+    if mask is None:
+        return values.flatten(1).mean(1)
+    features = values[0, 0].numel()
+    total = masked(values, mask).flatten(1).sum(1)
+    return total / (mask.sum(1).clamp(min=1) * features)
+
+
+class Process(Protocol):
+    """One component of a state. Tensors are (B, N, ...); a mask is (B, N) bool or None.
+
+    Noise always arrives as standard normals of shape `noise_shape`; a process on another space makes
+    its own kind of randomness out of them, so that seeds mean the same everywhere.
+    """
+
+    def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the normals that one sample of `shape` needs."""
+        ...
+
+    def prior(self, noise: Tensor, schedule: Schedule, t: Tensor, mask: Tensor | None) -> Tensor:
+        """The state before the first step, at time t (float64 scalar or (B,))."""
+        ...
+
+    def corrupt(
+        self, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
+    ) -> Tensor:
+        """x_t given x0; t is float64 (B,)."""
+        ...
+
+    def project(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x with its invariants restored: padding zero, on the manifold."""
+        ...
+
+    def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
+        """Squared distance a real entry, (B,), unweighted."""
+        ...

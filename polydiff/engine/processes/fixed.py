@@ -1,0 +1,32 @@
+"""A component that is carried along and never noised: context, conditioning frames, node types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from polydiff.engine.processes.base import masked
+from polydiff.engine.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The state given at the start is the state at every time; it takes no noise and has no loss."""
+
+    def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (0,)
+
+    def project(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return masked(x, mask)
+
+    def prior(self, noise: Tensor, schedule: Schedule, t: Tensor, mask: Tensor | None) -> Tensor:
+        raise ValueError("a Fixed component has no prior: give its value in `init`")
+
+    def corrupt(
+        self, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
+    ) -> Tensor:
+        return self.project(x0, mask)
+
+    def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
+        return x0.new_zeros(len(x0))
