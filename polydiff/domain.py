@@ -1,0 +1,207 @@
+"""The contract of a domain: everything that a plugin says about one kind of data.
+
+A domain knows its data and nothing of solvers; the engine knows tensors and nothing of data. What crosses
+between them is a `State` (component name -> float32 tensor, batch first, nodes second, features last, unit
+variance) and a `Mask` (component name -> bool tensor, True where a node is real; absent where all are).
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from polydiff.dataset import DataReport, Dataset, Item, checked, labelled_files
+from polydiff.errors import UsageError
+
+if TYPE_CHECKING:  # a domain's module may be read for its flags, which must not cost an import of torch
+    from torch import Tensor, nn
+
+    from polydiff.conditions import ConditionSet
+    from polydiff.engine.processes.base import Process
+
+    State = dict[str, Tensor]
+    Mask = dict[str, Tensor]
+
+__all__ = ["DataReport", "Dataset", "Domain", "Item", "Metric", "SampleRequest", "Strict"]
+
+Example = Any  # a domain's own type: an audio clip, a structure, a cloud
+
+
+class Strict(BaseModel):
+    """A pydantic model in which a misspelt key is an error. The base for `Config` and `Options`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What is asked of one sample.
+
+    `conditions` are canonical (as ConditionSet.parse gives them), `options` is an instance of the domain's
+    `Options`. `source` is the example that a variation starts from or whose parts are kept; `keep` and `redo`
+    are regions of it in the domain's own words ("0:0.3s"), at most one of them set.
+    """
+
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    options: Any = field(default_factory=Strict)
+    source: Example | None = None
+    keep: str | None = None
+    redo: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure for a set of samples beside a reference set, and which way is good."""
+
+    function: Callable[[Dataset, Dataset], float]
+    better: Literal["lower", "higher"] = "lower"
+    help: str = ""
+
+    def __call__(self, samples: Dataset, reference: Dataset) -> float:
+        return float(self.function(samples, reference))
+
+
+class Domain(ABC):
+    """One kind of data. Subclass it, fill in the abstract methods, and keep every default that is true.
+
+    A domain is made from its `Config` alone and never changes, so that it can be shared between threads.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[BaseModel]] = Strict  # what fixes the network and the codec; stored in model.json
+    Options: ClassVar[type[BaseModel]] = Strict  # what may differ from sample to sample; become flags
+    suffixes: ClassVar[tuple[str, ...]]  # the file suffixes that load and save know, the preferred one first
+    tolerance: ClassVar[float] = 1e-4  # how far decode(encode(x)) may be from x, as `distance` measures it
+    # Of "variation" (--from --strength), "inpaint" (--keep, --redo), "variable" (sizes differ).
+    capabilities: ClassVar[frozenset[str]] = frozenset({"variation"})
+    label: ClassVar[str | None] = None  # the condition that a training file's folder name stands for
+
+    def __init__(self, config: Any = None) -> None:
+        self.config: Any = self.Config() if config is None else config
+
+    # --- files ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load(self, path: Path) -> Example:
+        """Read one file. Raises UsageError in one line where it is not a readable file of this domain."""
+
+    @abstractmethod
+    def save(self, example: Example, path: Path) -> list[str]:
+        """Write one file whose suffix is one of `suffixes`; returns notes on what had to be changed."""
+
+    # --- tensors ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, examples: Sequence[Example]) -> tuple[State, Mask]:
+        """Examples as one batch (B, N, C) of float32, padded with zeros where sizes differ."""
+
+    @abstractmethod
+    def decode(self, state: State, mask: Mask) -> list[Example]:
+        """The way back; nodes with mask False are not part of the examples."""
+
+    @abstractmethod
+    def processes(self) -> dict[str, Process]:
+        """How each component of the state is noised."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """A fresh network: forward(x: State, c_noise (B,), mask, cond) -> State."""
+
+    @abstractmethod
+    def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
+        """The shape (N, C) of each component for one request, no batch dimension. Where the request has a
+        source and no option says otherwise, it is the shape of the encoded source."""
+
+    # --- conditions and options -------------------------------------------------------------------------
+
+    def conditions(self) -> ConditionSet:
+        """What a sample can be conditioned on. Vocabularies are data: they come from the config."""
+        from polydiff.conditions import ConditionSet
+
+        return ConditionSet(conditions=())
+
+    # --- variation and kept regions ---------------------------------------------------------------------
+
+    def init(self, request: SampleRequest) -> State:
+        """The source as an unbatched state {name: (N, C)} of the shapes of the request."""
+        state, mask = self.encode([request.source])
+        shapes = self.shapes(request)
+        init = {name: x[0][mask[name][0]] if name in mask else x[0] for name, x in state.items()}
+        for name, x in init.items():
+            if tuple(x.shape) != tuple(shapes[name]):
+                raise UsageError(
+                    f"The source is {tuple(x.shape)} in {name} and the sample {tuple(shapes[name])}: "
+                    "a variation has the size of its source."
+                )
+        return init
+
+    def known(self, request: SampleRequest) -> tuple[State, Mask]:
+        """What is kept of the source: an unbatched state of the shapes of the request, and for each component
+        a bool mask (N,), True where a node is kept. Reads `request.keep` or `request.redo`."""
+        raise UsageError(f"{self.name} samples cannot keep a part of a source.")
+
+    def finish(self, example: Example, request: SampleRequest) -> Example:
+        """The last touch on a decoded sample, such as splicing kept data back in exactly."""
+        return example
+
+    # --- training data ----------------------------------------------------------------------------------
+
+    @classmethod
+    def dataset(cls, folder: str | Path, pattern: str | None = None) -> Dataset:
+        """The labelled examples of a folder; what cannot be read is skipped and reported.
+
+        See polydiff.dataset.labelled_files for where labels come from. Domains override this to look closer
+        (lengths, rates, silence) or to take options of their own, which become keys under [data].
+        """
+        reader = cls()
+        return checked(labelled_files(folder, cls.suffixes, cls.label, pattern), reader.load)
+
+    @classmethod
+    def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> Any:
+        """The Config for a model of this dataset: overrides first, the rest from the data or the defaults."""
+        return cls.Config(**overrides)
+
+    def augment(self, example: Example, seed: int) -> Example:
+        """A changed copy that is as good as the original; all randomness comes from `seed`."""
+        return example
+
+    @classmethod
+    def recipes(cls) -> dict[str, Path]:
+        """Training recipes by name: the TOML files in a folder `recipes` beside the domain's module."""
+        folder = Path(inspect.getfile(cls)).parent / "recipes"
+        return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+    # --- judging and showing ----------------------------------------------------------------------------
+
+    def distance(self, a: Example, b: Example) -> float:
+        """How far two examples are apart, in the unit of `tolerance`. The default compares encodings, which
+        cannot see what the codec drops: override it to compare the examples themselves."""
+        (x, _), (y, _) = self.encode([a]), self.encode([b])
+        if any(x[k].shape != y[k].shape for k in x):
+            return float("inf")
+        return max(float((x[k] - y[k]).abs().max()) for k in x)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Named figures for a set of samples beside a set of real examples."""
+        return {}
+
+    def evaluate(self, samples: Dataset, reference: Dataset) -> dict[str, float]:
+        """Every metric of this domain, in order."""
+        return {name: metric(samples, reference) for name, metric in self.metrics().items()}
+
+    @abstractmethod
+    def preview(self, example: Example) -> bytes:
+        """One example as a PNG picture."""
+
+    def contact_sheet(self, examples: Sequence[Example], titles: Sequence[str]) -> bytes:
+        """Many examples as one PNG picture, each under its title."""
+        from polydiff.pictures import contact_sheet
+
+        return contact_sheet([self.preview(example) for example in examples], titles)
