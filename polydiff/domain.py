@@ -125,7 +125,7 @@ class Domain(ABC):
         """What a sample can be conditioned on. Vocabularies are data: they come from the config."""
         from polydiff.conditions import ConditionSet
 
-        return ConditionSet(conditions=())
+        return ConditionSet(())
 
     # --- variation and kept regions ---------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""Files that are whole or absent: written aside, renamed last."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from polydiff.errors import PolydiffError
+
+_ASIDE = ".writing-"
+
+
+@contextmanager
+def aside(path: str | Path) -> Iterator[Path]:
+    """A path of the same name in a hidden folder beside `path`, moved to `path` when the block ends well.
+
+    The name is the same so that writers which look at the suffix do as they would. `path` may stand for a
+    file or for a folder; an older one is replaced. Raises PolydiffError in one line where the disk refuses.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with aside(Path(folder) / "a.txt") as temporary:
+    ...         _ = temporary.write_text("whole")
+    ...     [p.name for p in Path(folder).iterdir()]
+    ['a.txt']
+    """
+    path = Path(path)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = path.parent / f"{_ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        room.mkdir()
+        try:
+            temporary = room / path.name
+            yield temporary
+            if temporary.is_file():
+                _to_disk(temporary)
+            elif path.is_dir():
+                os.replace(path, room / f"{path.name}.old")  # a folder cannot be replaced in one move
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Turn a full disk or a folder without permission into one clear line about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise PolydiffError(
+            f"{path}: cannot be written ({error.strerror or error}). Choose another place or make room."
+        ) from error
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what killed processes of this machine left half written in a folder."""
+    prefix = f"{_ASIDE}{socket.gethostname()}-"
+    for room in Path(folder).glob(f"{prefix}*"):
+        pid = room.name.removeprefix(prefix).split("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,127 @@
+"""A model on disk: `model.json`, which says everything, beside `weights.safetensors`.
+
+Reading model.json imports no torch. Nothing is pickled: unpickling runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from polydiff.domain import Strict
+from polydiff.errors import UsageError
+from polydiff.validate import validated
+
+SCHEMA_VERSION = 1
+MANIFEST, WEIGHTS = "model.json", "weights.safetensors"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
+
+class Part(Strict):
+    """A component by name, such as the schedule "edm" with its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class SamplingDefaults(Strict):
+    """How a model is sampled where nothing else is said. None: the engine's own default."""
+
+    solver: str | None = None
+    solver_options: dict[str, Any] = Field(default_factory=dict)
+    grid: str | None = None
+    grid_options: dict[str, Any] = Field(default_factory=dict)
+    steps: int = Field(default=20, ge=1)
+    guidance_scale: float = Field(default=1.0, ge=0)
+    guidance_rescale: float = Field(default=0.0, ge=0, le=1)
+    guidance_interval: tuple[float, float] | None = None
+
+
+class Card(Strict):
+    """What a stranger must know before using a model."""
+
+    licence: str = ""
+    data: str = ""
+    summary: str = ""
+
+
+class Manifest(Strict):
+    """The contents of model.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    domain: str
+    plugin_version: str = ""
+    polydiff_version: str = ""
+    config: dict[str, Any] = Field(default_factory=dict)
+    schedule: Part = Part(name="edm")
+    sigma_data: float = Field(default=1.0, gt=0)
+    conditions: tuple[dict[str, Any], ...] = ()
+    sampling: SamplingDefaults = SamplingDefaults()
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    card: Card = Card()
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a model folder; UsageError in one line where there is none that can be used."""
+    folder = Path(folder)
+    if folder.suffix.lower() in _PICKLES or (not folder.is_dir() and folder.exists()):
+        raise UsageError(_not_a_folder(folder))
+    path = folder / MANIFEST
+    if not path.is_file():
+        pickle = next((p for p in folder.glob("*") if p.suffix.lower() in _PICKLES), None)
+        if pickle:
+            raise UsageError(_not_a_folder(pickle))
+        what = "has no model.json" if folder.is_dir() else "does not exist"
+        raise UsageError(f"{folder}: not a model folder, it {what}.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({error}). Copy the model folder again.") from error
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if not isinstance(version, int):
+        raise UsageError(f"{path}: says no schema_version, so it is no model.json of polydiff.")
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path}: written in schema {version}, and this polydiff reads up to {SCHEMA_VERSION}. "
+            "Update it: pip install -U polydiff."
+        )
+    return validated(Manifest, values, str(path))
+
+
+def check_weights(path: Path) -> None:
+    """Raise a UsageError in one line where a weights file is missing, a pickle or cut short.
+
+    A safetensors file is an 8-byte length, a JSON header of that length, and the bytes the header counts.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: missing. A model folder needs {MANIFEST} and {WEIGHTS}.")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head[:2] == b"PK" or head[:1] == b"\x80":
+            raise UsageError(_not_a_folder(path))
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if length + 8 > size:
+            raise UsageError(_truncated(path))
+        try:
+            header = json.loads(file.read(length))
+            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise UsageError(f"{path}: not a safetensors file. Copy the model folder again.") from error
+    if length + 8 + end > size:
+        raise UsageError(_truncated(path))
+
+
+def _truncated(path: Path) -> str:
+    return f"{path}: truncated, the file ends before its data does. Copy or download it again."
+
+
+def _not_a_folder(path: Path) -> str:
+    if path.suffix.lower() in _PICKLES or path.name == WEIGHTS:
+        return f"{path}: a pickle, which can run code when it is read. polydiff reads safetensors only."
+    return f"{path}: a file. Give the model folder that holds {MANIFEST} and {WEIGHTS}."

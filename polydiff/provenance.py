@@ -1,0 +1,94 @@
+"""What a sample was made from: enough to make it again. Stored beside every file as FILE.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from polydiff.domain import Strict
+from polydiff.errors import UsageError
+from polydiff.files import aside
+from polydiff.validate import validated
+
+
+class Source(Strict):
+    """The file that a variation started from or kept parts of."""
+
+    path: str = ""
+    sha256: str = ""
+    strength: float | None = None
+    keep: str | None = None
+    redo: str | None = None
+
+
+class Provenance(Strict):
+    """The record of one sample. `table` is the solver's full table of coefficients: the sample does not
+    depend on what the solver's name means in another version."""
+
+    schema_version: int = 1
+    domain: str
+    model: str = ""  # what load() was given
+    model_hash: str
+    seed: int
+    index: int = 0
+    conditions: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    solver: str
+    grid: str
+    steps: int
+    guidance_scale: float = 1.0
+    guidance_rescale: float = 0.0
+    guidance_interval: tuple[float, float] | None = None
+    table: dict[str, Any]
+    source: Source | None = None
+    batch_size: int = 1
+    device: str = "cpu"
+    threads: int = 1
+    versions: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    file: str = ""
+    sha256: str = ""
+
+    def write(self, path: str | Path) -> None:
+        """Write the record as JSON, whole or not at all."""
+        with aside(path) as temporary:
+            temporary.write_text(
+                json.dumps(self.model_dump(), indent=1, ensure_ascii=False), encoding="utf-8"
+            )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Provenance:
+        """Read a record; UsageError in one line where the file is none."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: cannot be read as a provenance file ({error}).") from error
+        if not isinstance(values, dict) or "model_hash" not in values:
+            raise UsageError(f"{path}: not a provenance file; give the .json beside a sample.")
+        return validated(cls, values, str(path))
+
+
+def manifest_path(path: str | Path) -> Path:
+    """Where the record of a sample's file lies.
+
+    >>> manifest_path("out/0003.wav").name
+    '0003.wav.json'
+    """
+    path = Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Versions of python, polydiff, torch and whatever else took part."""
+    found = {"python": platform.python_version()}
+    for name in ("polydiff", "torch", *distributions):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,127 @@
+"""What sampling gives back: examples that know where they came from, save and show themselves."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from polydiff.dataset import Dataset
+from polydiff.domain import Domain
+from polydiff.errors import UsageError, did_you_mean
+from polydiff.files import aside, sha256
+from polydiff.provenance import Provenance, manifest_path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated example with its provenance."""
+
+    example: Any
+    provenance: Provenance
+    domain: Domain
+
+    @property
+    def seed(self) -> int:
+        """The seed that makes this sample, whatever run it came from."""
+        return self.provenance.seed
+
+    @property
+    def title(self) -> str:
+        """A short caption: what was asked for, and the seed."""
+        asked = " ".join(_short(value) for value in self.provenance.conditions.values() if value is not None)
+        return f"{asked} · seed {self.seed}".removeprefix(" · ")
+
+    def save(self, path: str | Path) -> list[str]:
+        """Write the file and, beside it, `path`.json with the provenance. Returns the domain's notes."""
+        path = Path(path)
+        if path.suffix.lower() not in self.domain.suffixes:
+            hint = did_you_mean(path.suffix, self.domain.suffixes)
+            raise UsageError(
+                f"{path}: {self.domain.name} samples are written as {' '.join(self.domain.suffixes)}.{hint}"
+            )
+        with aside(path) as temporary:
+            notes = self.domain.save(self.example, temporary)
+        record = {"file": path.name, "sha256": sha256(path), "notes": (*self.provenance.notes, *notes)}
+        self.provenance.model_copy(update=record).write(manifest_path(path))
+        return notes
+
+    def preview(self) -> bytes:
+        """A PNG picture."""
+        return self.domain.preview(self.example)
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self.preview()).decode()
+        inner = getattr(self.example, "_repr_html_", str)()
+        return (
+            f'<figure style="display:inline-block;margin:4px"><img src="data:image/png;base64,{picture}"/>'
+            f"{inner}<figcaption>{html.escape(self.title)}</figcaption></figure>"
+        )
+
+
+class Samples(Sequence[Sample]):
+    """A list of samples of one run."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = tuple(samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Samples: ...
+    def __getitem__(self, index: int | slice) -> Sample | Samples:
+        return Samples(self._samples[index]) if isinstance(index, slice) else self._samples[index]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+    def __repr__(self) -> str:
+        return f"Samples({[sample.title for sample in self]})"
+
+    @property
+    def examples(self) -> list[Any]:
+        """The bare examples."""
+        return [sample.example for sample in self]
+
+    def dataset(self) -> Dataset:
+        """The samples with their conditions, as `Domain.evaluate` wants them."""
+        return Dataset.of(self.examples, [sample.provenance.conditions for sample in self])
+
+    def save(self, folder: str | Path, suffix: str | None = None) -> list[Path]:
+        """Write 0000, 0001, ... with provenance and `contact.png`; returns the paths of the samples."""
+        paths = []
+        for sample in self:
+            path = Path(folder) / sample_name(sample.provenance.index, suffix or sample.domain.suffixes[0])
+            sample.save(path)
+            paths.append(path)
+        if self:
+            with aside(Path(folder) / "contact.png") as temporary:
+                temporary.write_bytes(self.contact_sheet())
+        return paths
+
+    def contact_sheet(self) -> bytes:
+        """All samples as one PNG picture."""
+        return self[0].domain.contact_sheet(self.examples, [sample.title for sample in self])
+
+    def _repr_html_(self) -> str:
+        return "".join(sample._repr_html_() for sample in self)
+
+
+def sample_name(index: int, suffix: str) -> str:
+    """
+    >>> sample_name(3, ".wav")
+    '0003.wav'
+    """
+    return f"{index:04d}{suffix}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "+".join(f"{name}:{weight:g}" for name, weight in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
