@@ -1,0 +1,45 @@
+"""Audio for polydiff: spoken digits, drum hits, instrument notes, and sounds of your own."""
+
+from pathlib import Path
+
+from polydiff.hookspecs import hookimpl
+from polydiff.spec import DomainInfo, PresetInfo
+
+polydiff_api = 1
+
+_CHECKPOINTS = Path(__file__).parent / "checkpoints"
+_PRESETS = {
+    "digits": ("CC-BY-SA-4.0", "Spoken digits, by digit and speaker, 8 kHz"),
+    "drums": ("CC-BY-SA-4.0", "Drum hits, by class, also mixed, 22 kHz"),
+    "notes": ("CC-BY-3.0", "Instrument notes, by instrument and pitch, 16 kHz"),
+}
+
+
+@hookimpl
+def polydiff_domains() -> DomainInfo:
+    return DomainInfo(
+        name="audio",
+        title="Audio",
+        summary="Short sounds as waveforms: speech, drums, notes",
+        factory="polydiff_audio.domain:Audio",
+        suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+        previews=("waveform", "spectrogram"),
+        capabilities=("conditional", "variation", "inpaint", "mix", "loop"),
+    )
+
+
+@hookimpl
+def polydiff_presets() -> list[PresetInfo]:
+    return [
+        PresetInfo(
+            domain="audio",
+            name=name,
+            folder=str(folder),
+            licence=licence,
+            size_bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+            summary=summary,
+            default=name == "digits",
+        )
+        for name, (licence, summary) in _PRESETS.items()
+        if (folder := _CHECKPOINTS / name).is_dir()
+    ]

@@ -1,0 +1,146 @@
+"""What plugins hand over: light descriptions that name their heavy parts as "package.module:Name".
+
+Nothing here imports torch, numpy or pydantic, so that listing every plugin costs no more than
+reading a few short modules.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from polydiff.errors import PluginError, did_you_mean
+
+KINDS = (
+    "schedule",
+    "grid",
+    "solver",
+    "process",
+    "guidance",
+    "weighting",
+    "metric",
+    "logger",
+    "exporter",
+    "viewer",
+)
+"""The kinds of component that a plugin may provide."""
+
+Factory = str | Callable[..., Any]
+"""Where a heavy part is: "package.module:Name", or the object itself where nothing is saved by waiting."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FACTORY = re.compile(r"[\w.]+:[\w.]+")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise PluginError(
+            f"the {what} name {name!r} must be lower-case letters, digits and _, a letter first."
+        )
+
+
+def _check_factory(owner: str, factory: Factory) -> None:
+    if not callable(factory) and not (isinstance(factory, str) and _FACTORY.fullmatch(factory)):
+        raise PluginError(f"{owner}: factory must read 'package.module:Name', not {factory!r}.")
+
+
+@dataclass(frozen=True)
+class DomainInfo:
+    """One kind of data.
+
+    factory: its Domain class. suffixes: the file types that it reads and writes, the default first.
+    previews: kinds of picture. capabilities: what beyond plain sampling it can do ("inpaint",
+    "variation", ...). requirements: distributions that the heavy class needs, as pip would take them.
+    """
+
+    name: str
+    title: str
+    summary: str
+    factory: Factory
+    suffixes: tuple[str, ...] = ()
+    previews: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name("domain", self.name)
+        _check_factory(f"domain {self.name}", self.factory)
+        for suffix in self.suffixes:
+            if not suffix.startswith("."):
+                raise PluginError(f"domain {self.name}: a suffix starts with a dot, not {suffix!r}.")
+
+
+@dataclass(frozen=True)
+class ComponentInfo:
+    """One part of the engine: a solver, a schedule, a grid ... (`KINDS`).
+
+    Model folders name it with its version, as in "adams.v1". Give a component whose results change
+    a new version and keep the old one, so that old models sample as they did.
+    """
+
+    kind: str
+    name: str
+    version: int
+    factory: Factory
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            suggestion = did_you_mean(str(self.kind), KINDS)
+            raise PluginError(
+                f"unknown kind of component {self.kind!r}.{suggestion} Kinds: {', '.join(KINDS)}."
+            )
+        _check_name(self.kind, self.name)
+        _check_factory(f"{self.kind} {self.name}", self.factory)
+        if not (isinstance(self.version, int) and self.version >= 1):
+            raise PluginError(f"{self.kind} {self.name}: version must be 1, 2, ..., not {self.version!r}.")
+
+    @property
+    def full_name(self) -> str:
+        """The name with its version, as model folders write it."""
+        return f"{self.name}.v{self.version}"
+
+
+@dataclass(frozen=True)
+class PresetInfo:
+    """A trained model that comes with a plugin.
+
+    folder: a model folder (model.json and weights.safetensors), or "hf://owner/name". licence: an
+    SPDX expression. default: the one that the domain's bare name stands for.
+    """
+
+    domain: str
+    name: str
+    folder: str
+    licence: str
+    size_bytes: int = 0
+    summary: str = ""
+    default: bool = False
+
+    def __post_init__(self) -> None:
+        _check_name("domain", self.domain)
+        _check_name("preset", self.name)
+        object.__setattr__(self, "folder", os.fspath(self.folder))
+
+    @property
+    def ref(self) -> str:
+        """What `polydiff.load` takes: "audio/drums"."""
+        return f"{self.domain}/{self.name}"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One sampling or training run, as the run hooks see it.
+
+    kind: "sample" or "train". execute: does the run and returns its result; plain data describes it.
+    """
+
+    kind: str
+    domain: str
+    execute: Callable[[], Any]
+    model: str = ""
+    output: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
