@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Row
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -26,6 +29,22 @@ def mean_over_real(values: Tensor, mask: Tensor | None) -> Tensor:
     features = values[0, 0].numel()
     total = masked(values, mask).flatten(1).sum(1)
     return total / (mask.sum(1).clamp(min=1) * features)
+
+
+def linear_combination(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """Σ weight · tensor as a new tensor: an operation a term, none for a weight of zero.
+
+    The sum is left to right and element by element, so an element's bits do not depend on the shape.
+    """
+    (weight, first), *rest = [term for term in terms if term[0] != 0] or terms[:1]
+    if weight == 1 and rest:
+        (weight, second), *rest = rest
+        total = torch.add(first, second, alpha=weight)
+    else:
+        total = first * weight
+    for weight, tensor in rest:
+        total.add_(tensor, alpha=weight)
+    return total
 
 
 class Process(Protocol):
@@ -51,6 +70,25 @@ class Process(Protocol):
 
     def project(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """x with its invariants restored: padding zero, on the manifold."""
+        ...
+
+    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+        """The read-out h = p x + q x̂0 of one network call, x̂0 projected first."""
+        ...
+
+    def move(
+        self,
+        x: Tensor,
+        readouts: Sequence[Tensor],
+        row: Row,
+        anchor: Tensor | None,
+        noise: Tensor | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """x⁺ = a x + Σ_k b_k h_{i-k} + base anchor + c ξ, read-outs newest first, as a new tensor.
+
+        `anchor` is given where row.base is not zero, `noise` where row.c is not.
+        """
         ...
 
     def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from polydiff.engine.processes.base import masked
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Row
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,20 @@ class Fixed:
         self, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
     ) -> Tensor:
         return self.project(x0, mask)
+
+    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+        return x
+
+    def move(
+        self,
+        x: Tensor,
+        readouts: Sequence[Tensor],
+        row: Row,
+        anchor: Tensor | None,
+        noise: Tensor | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        return x
 
     def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
         return x0.new_zeros(len(x0))

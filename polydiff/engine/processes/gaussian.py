@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import masked, mean_over_real, per_sample
+from polydiff.engine.processes.base import linear_combination, masked, mean_over_real, per_sample
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Row
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,27 @@ class Gaussian:
     ) -> Tensor:
         signal = per_sample(schedule.alpha(t), x0) * self.project(x0, mask)
         return signal + per_sample(schedule.sigma(t), x0) * self.project(noise, mask)
+
+    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+        x0_hat = self.project(x0_hat, mask)
+        scaled = x0_hat if row.q == 1 else row.q * x0_hat
+        return torch.add(scaled, x, alpha=row.p) if row.p else scaled
+
+    def move(
+        self,
+        x: Tensor,
+        readouts: Sequence[Tensor],
+        row: Row,
+        anchor: Tensor | None,
+        noise: Tensor | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        terms = [(row.a, x), *zip(row.b, readouts, strict=False)]
+        if anchor is not None:
+            terms.append((row.base, anchor))
+        if noise is not None:
+            terms.append((row.c, self.project(noise, mask)))
+        return linear_combination(terms)
 
     def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
         return mean_over_real((x0_hat - x0) ** 2, mask)

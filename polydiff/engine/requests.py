@@ -1,0 +1,138 @@
+"""Requests of any size become padded micro-batches, and come back one by one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.denoisers import Denoiser, State
+from polydiff.engine.guidance import inpaint, overlay
+from polydiff.engine.processes.base import Process
+from polydiff.engine.sampling import Callback, sample, start
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Table
+from polydiff.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One sample that is wanted. All tensors are without a batch axis.
+
+    shapes: name to (N, ...), what to draw. seed: all that is random about it. cond: name to (width,).
+    init: clean values to vary, and every Fixed component. known, keep: values (N, ...) to keep wherever the
+    bool (N,) or (N, ...) is True.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    seed: int
+    cond: Mapping[str, Tensor] = field(default_factory=dict)
+    init: State | None = None
+    known: State | None = None
+    keep: Mapping[str, Tensor] | None = None
+
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every component, those in `init` included."""
+        given = {name: tuple(value.shape) for name, value in (self.init or {}).items()}
+        return given | {name: tuple(shape) for name, shape in self.shapes.items()}
+
+
+def default_batch_size(device: torch.device | str) -> int:
+    """16 on an accelerator; 1 on a CPU, where company gains little and alone a sample has the same bits."""
+    return 1 if torch.device(device).type == "cpu" else 16
+
+
+def sample_requests(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    table: Table,
+    requests: Sequence[Request],
+    batch_size: int | None = None,
+    device: torch.device | str = "cpu",
+    callbacks: Sequence[Callback] = (),
+) -> Iterator[tuple[int, State]]:
+    """Sample every request and yield (index, state without padding), in order, as micro-batches finish.
+
+    Requests share a micro-batch whatever their sizes: the first axis is padded to the longest. What is to
+    be kept is told to the denoiser at each step and is exact in the result.
+
+    Errors: UsageError when requests do not fit together or name no process.
+    """
+    size = default_batch_size(device) if batch_size is None else batch_size
+    if size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    for first in range(0, len(requests), size):
+        batch = requests[first : first + size]
+        x = _sample_batch(denoiser, processes, schedule, table, batch, device, callbacks)
+        for index, request in enumerate(batch):
+            lengths = {name: shape[0] for name, shape in request.sizes().items()}
+            yield first + index, {name: x[name][index, : lengths[name]] for name in x}
+
+
+def _sample_batch(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    table: Table,
+    batch: Sequence[Request],
+    device: torch.device | str,
+    callbacks: Sequence[Callback],
+) -> State:
+    sizes = [request.sizes() for request in batch]
+    shapes, mask = {}, {}
+    for name in processes:
+        own = [_shape(size, name) for size in sizes]
+        if len({shape[1:] for shape in own}) > 1:
+            raise UsageError(f"component {name!r} differs between requests in more than its length: {own}")
+        longest = max(shape[0] for shape in own)
+        shapes[name] = (longest, *own[0][1:])
+        if any(shape[0] < longest for shape in own):
+            lengths = torch.tensor([shape[0] for shape in own], device=device)
+            mask[name] = torch.arange(longest, device=device) < lengths[:, None]
+    names = batch[0].cond.keys()
+    if any(request.cond.keys() != names for request in batch):
+        raise UsageError("requests of one run must all give the same conditions")
+    cond = {name: torch.stack([request.cond[name] for request in batch]).to(device) for name in names}
+    init = _gather([request.init for request in batch], shapes, device, "init")
+    keep = _gather([request.keep for request in batch], shapes, device, None)
+    if keep:
+        known = _gather([request.known for request in batch], shapes, device, None)
+        keep = {name: value.bool() for name, value in keep.items()}
+        denoiser = inpaint(denoiser, known, keep)
+    first = start(processes, schedule, table, [request.seed for request in batch], shapes, mask, init, device)
+    last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
+    return overlay(last.x, known, keep) if keep else last.x
+
+
+def _shape(sizes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:
+    if name not in sizes:
+        raise UsageError(f"a request gives neither a shape nor an init for component {name!r}")
+    return sizes[name]
+
+
+def _gather(
+    states: Sequence[Mapping[str, Tensor] | None],
+    shapes: Mapping[str, tuple[int, ...]],
+    device: torch.device | str,
+    required: str | None,
+) -> State:
+    """States of single samples as one padded batch; zeros for a request that has none, unless `required`."""
+    names = {name for state in states for name in state or {}}
+    batch = {}
+    for name in sorted(names):
+        given = [(state or {}).get(name) for state in states]
+        example = next(value for value in given if value is not None)
+        if required and any(value is None for value in given):
+            raise UsageError(f"requests of one run must all give {required} for {name!r}, or none of them")
+        if name not in shapes:
+            raise UsageError(f"no process for component {name!r}; there are {', '.join(shapes)}")
+        padded = torch.zeros((len(given), shapes[name][0], *example.shape[1:]), dtype=example.dtype)
+        for target, value in zip(padded, given, strict=True):
+            if value is not None:
+                target[: len(value)] = value
+        batch[name] = padded.to(device)
+    return batch

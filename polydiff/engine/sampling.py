@@ -1,0 +1,179 @@
+r"""The one loop of sampling, over an explicit value.
+
+    start ──▶ Run ──▶ step ──▶ Run ──▶ step ──▶ ... ──▶ Run        one step is one row of the table
+                       │ denoiser(x, t)     the only network call
+                       │ process.read       x̂0 ──▶ h, one component at a time
+                       │ process.move       x, h, noise(seed, name, row) ──▶ x⁺
+
+A Run holds everything that the next step needs, and nothing changes in place: progress is iterating,
+cancelling is to stop iterating, resuming is to go on from a Run, and threads may share all of it. The
+noise of a row is a function of seed, component and row, so a resumed Run goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.noise import as_seeds, noise
+from polydiff.engine.processes.base import Process
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Table
+from polydiff.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A sampling run between two rows.
+
+    x: the state, name to (B, N, ...). h: past read-outs of each component, newest first. anchor: the state
+    at the newest anchor row, empty while a table has none. row: the row to do next. seeds: int64 (B,).
+    """
+
+    x: State
+    h: Mapping[str, tuple[Tensor, ...]]
+    anchor: State
+    row: int
+    seeds: Tensor
+
+
+Callback = Callable[[Run], None]
+
+
+def start(
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    table: Table,
+    seeds: int | Sequence[int] | Tensor,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    mask: Mask | None = None,
+    init: State | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Run:
+    """The run before its first row.
+
+    Args:
+        seeds: one integer a sample, which says everything random about it.
+        shapes: one sample's padded shape for each component drawn from its prior.
+        mask: name to bool (B, N), True = real; a component that is missing is all real.
+        init: clean states (B, N, ...) to start from, noised to the table's first time: a variation of an
+            example. Fixed components are always given here.
+
+    Errors: UsageError when a component has neither a shape nor an init, or either fits no process.
+    """
+    seeds = as_seeds(seeds, device)
+    shapes, mask, init = dict(shapes or {}), mask or {}, init or {}
+    for name in (*shapes, *init):
+        if name not in processes:
+            raise UsageError(f"no process for component {name!r}; there are {', '.join(processes)}")
+    t = torch.full((len(seeds),), table.rows[0].t, dtype=torch.float64, device=seeds.device)
+    x = {}
+    for name, process in processes.items():
+        if name in init:
+            clean = init[name].to(seeds.device, dtype)
+            if len(clean) != len(seeds):
+                raise UsageError(f"init {name!r} holds {len(clean)} samples for {len(seeds)} seeds")
+            xi = noise(seeds, name, 0, process.noise_shape(tuple(clean.shape[1:])), dtype)
+            x[name] = process.corrupt(clean, xi, t, schedule, mask.get(name))
+        elif name in shapes:
+            xi = noise(seeds, name, 0, process.noise_shape(tuple(shapes[name])), dtype)
+            x[name] = process.prior(xi, schedule, t, mask.get(name))
+        else:
+            raise UsageError(f"component {name!r} needs a shape, or a value in init")
+    return Run(x=x, h={name: () for name in processes}, anchor={}, row=0, seeds=seeds)
+
+
+@torch.no_grad()
+def step(
+    run: Run,
+    table: Table,
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    mask: Mask | None = None,
+    cond: Cond | None = None,
+) -> Run:
+    """The run after one more row: one network call, then a few tensor operations a component."""
+    row, mask = table.rows[run.row], mask or {}
+    t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
+    x0_hat = denoiser(run.x, t, mask, cond or {})
+    anchor = run.x if row.anchor else run.anchor
+    x, h = {}, {}
+    for name, process in processes.items():
+        here, real = run.x[name], mask.get(name)
+        newest = process.read(here, x0_hat.get(name, here), row, real)
+        readouts = (newest, *run.h[name])[: table.history]
+        xi = None
+        if row.c:
+            shape = process.noise_shape(tuple(here.shape[1:]))
+            xi = noise(run.seeds, name, run.row + 1, shape, here.dtype)
+        x[name] = process.move(here, readouts, row, anchor[name] if row.base else None, xi, real)
+        h[name] = readouts[: table.history - 1]
+    return Run(x=x, h=h, anchor=anchor, row=run.row + 1, seeds=run.seeds)
+
+
+def sample(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    table: Table,
+    run: Run,
+    mask: Mask | None = None,
+    cond: Cond | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Iterator[Run]:
+    """The run after each of its remaining rows; the last one's x is the sample.
+
+    Callbacks are called with each run before it is handed on; one that raises ends the sampling.
+    """
+    while run.row < table.nfe:
+        run = step(run, table, denoiser, processes, mask, cond)
+        for callback in callbacks:
+            callback(run)
+        yield run
+
+
+def save_run(run: Run, path: str | Path) -> None:
+    """Write a run to one safetensors file, aside first and renamed last: the file is whole or absent."""
+    groups = {"x": run.x, "anchor": run.anchor}
+    tensors = {f"{group}/{name}": value for group, state in groups.items() for name, value in state.items()}
+    tensors |= {f"h/{k}/{name}": value for name, past in run.h.items() for k, value in enumerate(past)}
+    tensors["seeds"] = run.seeds
+    # anchor and x may share one tensor, which safetensors refuses
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    aside = f"{path}.{os.getpid()}.part"
+    try:
+        save_file(tensors, aside, metadata={"polydiff_run": json.dumps({"version": 1, "row": run.row})})
+        os.replace(aside, path)
+    finally:
+        if os.path.exists(aside):
+            os.unlink(aside)
+
+
+def load_run(path: str | Path, device: torch.device | str = "cpu") -> Run:
+    """The run that `save_run` wrote. Errors: UsageError when the file is missing or is no run."""
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            row = json.loads((file.metadata() or {})["polydiff_run"])["row"]
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UsageError(f"{path}: not a saved run ({error}); start the sampling again") from None
+    x, anchor, h = {}, {}, {}
+    for key in sorted(tensors):
+        group, _, name = key.partition("/")
+        if group == "x":
+            x[name] = tensors[key]
+        elif group == "anchor":
+            anchor[name] = tensors[key]
+    for name in x:
+        depth = sum(key.startswith("h/") and key.split("/", 2)[2] == name for key in tensors)
+        h[name] = tuple(tensors[f"h/{k}/{name}"] for k in range(depth))
+    return Run(x=x, h=h, anchor=anchor, row=row, seeds=tensors["seeds"])
