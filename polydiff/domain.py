@@ -51,7 +51,7 @@ class SampleRequest:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     options: Any = field(default_factory=Strict)
-    source: Example | None = None
+    source: Example = None
     keep: str | None = None
     redo: str | None = None
 
@@ -116,8 +116,12 @@ class Domain(ABC):
 
     @abstractmethod
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
-        """The shape (N, C) of each component for one request, no batch dimension. Where the request has a
+        """The shape (N, C) of each component that is drawn, no batch dimension. Where the request has a
         source and no option says otherwise, it is the shape of the encoded source."""
+
+    def carried(self, request: SampleRequest) -> State:
+        """Values of the components that are not drawn but carried along (process Fixed), unbatched."""
+        return {}
 
     # --- conditions and options -------------------------------------------------------------------------
 

@@ -55,11 +55,15 @@ class Provenance(Strict):
     sha256: str = ""
 
     def write(self, path: str | Path) -> None:
-        """Write the record as JSON, whole or not at all."""
+        """Write the record as JSON, whole or not at all; the rows of the table take a line each."""
+        values = self.model_dump(mode="json")
+        rows = values["table"].get("rows", [])
+        values["table"] = {**values["table"], "rows": [f"@{i}@" for i in range(len(rows))]}
+        text = json.dumps(values, indent=1, ensure_ascii=False)
+        for i, row in enumerate(rows):
+            text = text.replace(f'"@{i}@"', json.dumps(row), 1)
         with aside(path) as temporary:
-            temporary.write_text(
-                json.dumps(self.model_dump(), indent=1, ensure_ascii=False), encoding="utf-8"
-            )
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | Path) -> Provenance:

@@ -1,0 +1,307 @@
+"""From what a user asks to what the engine needs: everything checked and resolved before the first step."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from polydiff.domain import SampleRequest
+from polydiff.engine.guidance import cfg
+from polydiff.engine.requests import Request, default_batch_size, sample_requests
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.solvers import DEFAULT_GRID, DEFAULT_SOLVER, make_table
+from polydiff.engine.table import Table
+from polydiff.errors import UsageError, did_you_mean
+from polydiff.files import sha256
+from polydiff.provenance import Provenance, Source, versions
+from polydiff.registry import get_registry
+from polydiff.samples import Sample
+from polydiff.spec import RunInfo
+from polydiff.validate import validated
+
+if TYPE_CHECKING:
+    from polydiff.model import Model
+
+MAX_SEED = 2**32  # drawn seeds stay below it: short enough to be typed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of sampling: what is asked of each sample, and the record that all samples share."""
+
+    model: Model
+    table: Table
+    asks: tuple[tuple[int, SampleRequest], ...]  # index in the run, and what is asked
+    strength: float | None
+    batch_size: int
+    device: str
+    record: Provenance
+
+    def __len__(self) -> int:
+        return len(self.asks)
+
+    def stream(self, callbacks: Sequence[Callable[..., None]] = ()) -> Iterator[Sample]:
+        """Each sample as soon as it is done."""
+        model, domain = self.model, self.model.domain
+        requests = [_engine_request(model, request, self.strength) for _, request in self.asks]
+        asked_once = get_registry().callbacks(self.info(tuple))
+        done = sample_requests(
+            self._denoiser(),
+            domain.processes(),
+            model.schedule,
+            self.table,
+            requests,
+            batch_size=self.batch_size,
+            device=self.device,
+            callbacks=[*asked_once, *callbacks],
+        )
+        for position, state in done:
+            index, request = self.asks[position]
+            batch = {name: x[None].cpu() for name, x in state.items()}
+            mask = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in batch.items()}
+            example = domain.finish(domain.decode(batch, mask)[0], request)
+            yield Sample(example, self._provenance(index, request), domain)
+
+    def info(self, execute: Callable[[], Any], output: str = "") -> RunInfo:
+        """What the run hooks of plugins get to see."""
+        return RunInfo("sample", self.model.domain.name, execute, self.model.ref, output, self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """What the run would do, as plain data."""
+        record = self.record
+        return {
+            "model": self.model.ref or self.model.domain.name,
+            "samples": [
+                {"index": i, "seed": r.seed, "conditions": dict(r.conditions), "shapes": self._shapes(r)}
+                for i, r in self.asks
+            ],
+            "options": record.options,
+            "solver": record.solver,
+            "grid": record.grid,
+            "steps": record.steps,
+            "network_calls": self.table.nfe,
+            "guidance_scale": record.guidance_scale,
+            "source": record.source.model_dump() if record.source else None,
+            "batch_size": self.batch_size,
+            "device": self.device,
+        }
+
+    def _shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(shape) for name, shape in self.model.domain.shapes(request).items()}
+
+    def _denoiser(self) -> Any:
+        denoiser, record = self.model.denoiser(self.device), self.record
+        if record.guidance_scale == 1:
+            return denoiser
+        null = {
+            name: torch.tensor([row], device=self.device)
+            for name, row in self.model.conditions.null().items()
+        }
+        return cfg(
+            denoiser,
+            record.guidance_scale,
+            null,
+            rescale=record.guidance_rescale,
+            interval=record.guidance_interval,
+            schedule=self.model.schedule,
+        )
+
+    def _provenance(self, index: int, request: SampleRequest) -> Provenance:
+        found = {"index": index, "seed": request.seed, "conditions": dict(request.conditions)}
+        return self.record.model_copy(update={**found, "model_hash": self.model.hash})
+
+
+def make_plan(
+    model: Model,
+    *,
+    n: int | None,
+    seed: int | None,
+    steps: int | None,
+    conditions: Mapping[str, Any] | None,
+    solver: str | Table | None,
+    grid: str | None,
+    guidance_scale: float | None,
+    source: Any,
+    strength: float | None,
+    keep: str | None,
+    redo: str | None,
+    indices: Sequence[int] | None,
+    batch_size: int | None,
+    device: str | None,
+    options: Mapping[str, Any],
+) -> Plan:
+    """See Model.sample for the arguments. Raises UsageError in one line."""
+    domain, defaults = model.domain, model.manifest.sampling
+    for name in options:
+        if name in model.conditions:
+            raise UsageError(f"{name} is a condition: write conditions={{{name!r}: ...}}.")
+    asked = validated(domain.Options, options, f"{domain.name} options")
+    example, origin = _source(model, source, strength, keep, redo)
+    if source is not None and strength is None and keep is None and redo is None:
+        strength = 0.5
+    rows = _rows(model, conditions or {}, n)
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    chosen = range(len(rows)) if indices is None else indices
+    asks = tuple((i, SampleRequest(rows[i], seed + i, asked, example, keep, redo)) for i in chosen)
+    scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
+    if not (math.isfinite(scale) and scale >= 0):
+        raise UsageError(f"guidance_scale must be a number of 0 or more, got {scale}.")
+    if isinstance(solver, Table):
+        table, solver_name, grid_name = solver, solver.solver, solver.grid
+    else:
+        table, solver_name, grid_name = _table(model, solver, grid, steps, strength)
+    device = _device(device)
+    size = default_batch_size(device) if batch_size is None else batch_size
+    registry = get_registry()
+    plugin = registry.owner(registry.domain_info(domain.name)).distribution
+    record = Provenance(
+        domain=domain.name,
+        model=model.ref,
+        model_hash="",
+        seed=seed,
+        options=asked.model_dump(mode="json"),
+        solver=solver_name,
+        grid=grid_name,
+        steps=table.nfe,
+        guidance_scale=scale,
+        guidance_rescale=defaults.guidance_rescale,
+        guidance_interval=defaults.guidance_interval,
+        table=json.loads(table.to_json()),
+        source=origin and origin.model_copy(update={"strength": strength}),
+        batch_size=size,
+        device=device,
+        threads=torch.get_num_threads(),
+        versions=versions(*([plugin] if plugin else [])),
+    )
+    return Plan(model, table, asks, strength, size, device, record)
+
+
+def start_time(schedule: Schedule, strength: float) -> float:
+    """The time from which a variation of a source starts: where the source is turned into noise by
+    `strength` of a right angle, sigma / alpha = tan(strength * 90°). So a strength means the same noise
+    whatever the schedule, the grid and the number of steps, and 1 is pure noise.
+
+    >>> from polydiff.engine.schedules import RectifiedFlow
+    >>> start_time(RectifiedFlow(), 0.5), start_time(RectifiedFlow(), 1)
+    (0.5, 1.0)
+    """
+    if strength == 1:
+        return 1.0
+    log_snr = torch.tensor(-2 * math.log(math.tan(strength * math.pi / 2)), dtype=torch.float64)
+    return min(float(schedule.t_of_log_snr(log_snr)), 1.0)
+
+
+def times_from(times_of: Callable[[int], Tensor], start: float, steps: int) -> list[float]:
+    """`steps` + 1 times from `start` to 0: the grid, made finer until so many of its times lie below.
+
+    >>> times_from(lambda n: torch.linspace(1, 0, n + 1), 0.5, 2)
+    [0.5, 0.25, 0.0]
+    """
+    if start >= 1 or steps < 1:  # a grid says best what is wrong with its steps
+        return [float(t) for t in times_of(steps)]
+    finer = steps
+    while True:
+        below = [float(t) for t in times_of(finer) if t < start]
+        if len(below) >= steps:
+            return [start, *below[-steps:]]
+        finer = max(finer + 1, math.ceil(finer * 1.05))
+
+
+def _table(
+    model: Model, solver: str | None, grid: str | None, steps: int | None, strength: float | None
+) -> tuple[Table, str, str]:
+    """The table, and the full names of its solver and grid."""
+    registry, defaults = get_registry(), model.manifest.sampling
+    solver_name = solver or defaults.solver or DEFAULT_SOLVER
+    grid_name = grid or defaults.grid or DEFAULT_GRID
+    # Options belong to the default that they were written for.
+    solver_options = defaults.solver_options if solver in (None, defaults.solver) else {}
+    grid_options = defaults.grid_options if grid in (None, defaults.grid) else {}
+    count = defaults.steps if steps is None else steps
+    function, make_times = registry.component("solver", solver_name), registry.component("grid", grid_name)
+    if strength is None or strength == 1:
+        table = make_table(
+            function, model.schedule, count, make_times, solver_options, grid_options=grid_options
+        )
+    else:
+        start = start_time(model.schedule, strength)
+        times = times_from(lambda k: make_times(model.schedule, k, **grid_options), start, count)
+        table = make_table(function, model.schedule, count, times, solver_options)
+    names = [
+        registry.component_info(k, n).full_name for k, n in (("solver", solver_name), ("grid", grid_name))
+    ]
+    return table, names[0], names[1]
+
+
+def _rows(model: Model, conditions: Mapping[str, Any], n: int | None) -> list[dict[str, Any]]:
+    """The conditions of each sample; a list gives its values in turn."""
+    lists = {k: list(v) if isinstance(v, list | tuple) else [v] for k, v in conditions.items()}
+    for name, values in lists.items():
+        if not values:
+            raise UsageError(f"{name}: an empty list of values.")
+    count = max((len(values) for values in lists.values()), default=1) if n is None else n
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise UsageError(f"n must be a whole number of at least 1, got {count!r}.")
+    parsed = {k: [model.conditions.parse({k: v})[k] for v in values] for k, values in lists.items()}
+    return [{k: values[i % len(values)] for k, values in parsed.items()} for i in range(count)]
+
+
+def _source(
+    model: Model, source: Any, strength: float | None, keep: str | None, redo: str | None
+) -> tuple[Any, Source | None]:
+    """The source as an example, and the record of it."""
+    domain = model.domain
+    wanted = {"strength": strength, "keep": keep, "redo": redo}
+    given = [name for name, value in wanted.items() if value is not None]
+    if source is None:
+        if given:
+            raise UsageError(f"{given[0]} needs a source to start from (--from FILE, source=...).")
+        return None, None
+    if strength is not None and not 0 < strength <= 1:
+        raise UsageError(f"strength must be above 0 and at most 1, got {strength}.")
+    if keep is not None and redo is not None:
+        raise UsageError("keep and redo exclude each other: give the region that stays or the one that goes.")
+    need = "inpaint" if keep is not None or redo is not None else "variation"
+    if need not in domain.capabilities:
+        what = "keep a part of" if need == "inpaint" else "vary"
+        raise UsageError(f"{domain.name} cannot {what} a source.")
+    if not isinstance(source, str | Path):
+        return source, Source(keep=keep, redo=redo)
+    path = Path(source)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file.")
+    if path.suffix.lower() not in domain.suffixes:
+        hint = did_you_mean(path.suffix, domain.suffixes)
+        raise UsageError(f"{path}: {domain.name} reads {' '.join(domain.suffixes)}.{hint}")
+    return domain.load(path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)
+
+
+def _engine_request(model: Model, request: SampleRequest, strength: float | None) -> Request:
+    domain = model.domain
+    encoded = model.conditions.encode(request.conditions)
+    cond = {name: torch.tensor(row, dtype=torch.float32) for name, row in encoded.items()}
+    inpaint = request.keep is not None or request.redo is not None
+    known, keep = domain.known(request) if inpaint else (None, None)
+    init = domain.carried(request)
+    if request.source is not None and strength is not None and strength < 1:
+        init = {**domain.init(request), **init}
+    return Request(domain.shapes(request), request.seed, cond, init=init or None, known=known, keep=keep)
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}).") from error
+    return str(device)

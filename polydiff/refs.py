@@ -1,0 +1,48 @@
+"""From what a user writes ("audio", "audio/drums", a folder, "hf://owner/name") to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polydiff.errors import PolydiffError, UsageError
+from polydiff.model_folder import MANIFEST, WEIGHTS
+from polydiff.registry import get_registry
+
+HUB = "hf://"
+
+
+def resolve(ref: str | Path) -> Path:
+    """The local folder of a model. A domain's name, with or without a preset, wins over a folder of that
+    name (write "./audio" for the folder). Raises UsageError or PluginError in one line."""
+    text = str(ref)
+    if text.startswith(HUB):
+        return _from_hub(text)
+    registry = get_registry()
+    found = registry.resolve_checkpoint(text)
+    if found:
+        return Path(found)
+    domain, _, preset = text.partition("/")
+    if domain.rpartition(":")[2] in {info.name for info in registry.domains()}:
+        folder = registry.preset(domain, preset or None).folder
+        return _from_hub(folder) if folder.startswith(HUB) else Path(folder)
+    path = Path(text).expanduser()
+    if path.exists():
+        return path
+    if "/" in text or "\\" in text or path.suffix:
+        raise UsageError(f"{text}: no such model folder, and no plugin brings a domain {domain!r}.")
+    registry.domain_info(text)  # raises, and says what there is
+    raise UsageError(f"{text}: no such model.")
+
+
+def _from_hub(ref: str) -> Path:
+    """Fetch a model folder, `hf://owner/name` or `hf://owner/name@revision`; only its two files."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = ref.removeprefix(HUB).partition("@")
+    try:
+        folder = snapshot_download(name, revision=revision or None, allow_patterns=[MANIFEST, WEIGHTS])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PolydiffError(f"{ref}: cannot be fetched ({why}).") from error
+    return Path(folder)
