@@ -1,49 +1,47 @@
-"""Writes docs/cli.md from the commands themselves: `python scripts/cli_reference.py [--check]`."""
+"""Writes docs/cli.md from the commands themselves: `python scripts/cli_reference.py`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+WIDTH = 100
 
 HEAD = """# Command line
 
-This page is written by `scripts/cli_reference.py` from the commands themselves.
+Written by `scripts/cli_reference.py` from the commands themselves; do not edit it by hand.
 
-`--json` prints one object on standard output and everything else goes to standard error. Exit codes: 0 done,
-1 failed, 2 usage or bad input, 3 plugin missing or broken, 130 interrupted. `--debug` shows the traceback of an error.
+With `--json` a command prints one object on standard output; all else goes to standard error.
+`polydiff sample` and `polydiff schema` know the flags of the model or domain that they are given, so
+`polydiff sample audio/drums --help` shows more than the page below.
 """
 
 
-def sections(command: click.Command, context: click.Context, level: int = 2) -> Iterator[str]:
-    """The help of a command and of all below it, as Markdown."""
-    yield f"\n{'#' * level} {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
-    if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
-            if child is not None and not child.hidden:
-                yield from sections(child, click.Context(child, info_name=name, parent=context), level)
+def sections() -> Iterator[str]:
+    """The help of polydiff and of each of its commands, as Markdown."""
+    from polydiff.cli.commands import COMMANDS, help_page
+    from polydiff.cli.group import cli
+
+    yield section("polydiff", help_page())
+    root = click.Context(cli, info_name="polydiff", max_content_width=WIDTH, terminal_width=WIDTH)
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=root)
+        yield section(context.command_path, command.get_help(context))
+
+
+def section(title: str, text: str) -> str:
+    return f"\n## {title}\n\n```text\n{text.rstrip()}\n```\n"
 
 
 def page() -> str:
-    from polydiff.cli.main import cli
-
-    root = click.Context(cli, info_name="polydiff", max_content_width=100, terminal_width=100)
-    return HEAD + "".join(sections(cli, root))
-
-
-def main() -> None:
-    text = page()
-    if "--check" in sys.argv[1:]:
-        if PAGE.read_text(encoding="utf-8") != text:
-            sys.exit(f"{PAGE} is behind the code: run python scripts/cli_reference.py")
-    else:
-        PAGE.write_text(text, encoding="utf-8")
+    """The whole page."""
+    return HEAD + "".join(sections())
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page(), encoding="utf-8")

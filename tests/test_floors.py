@@ -1,0 +1,48 @@
+"""Imports point one way: cli, model, domain and registry, engine. No plugin knows another."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = sorted(path for path in (ROOT / "plugins").glob("*/polydiff_*") if path.is_dir())
+
+
+def imports(folder: Path) -> Iterator[tuple[str, str]]:
+    """(file, imported module) for every import statement below a folder."""
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((str(path.relative_to(ROOT)), name.name) for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield str(path.relative_to(ROOT)), node.module
+
+
+def test_the_engine_knows_nothing_above_it() -> None:
+    for file, module in imports(ROOT / "polydiff" / "engine"):
+        if module.split(".")[0] == "polydiff":
+            assert module.startswith(("polydiff.engine", "polydiff.errors")), f"{file} imports {module}"
+
+
+def test_blocks_for_networks_know_nothing_above_them() -> None:
+    for file, module in imports(ROOT / "polydiff" / "nn"):
+        if module.split(".")[0] == "polydiff":
+            assert module.startswith(("polydiff.nn", "polydiff.engine")), f"{file} imports {module}"
+
+
+def test_only_the_command_line_imports_the_command_line() -> None:
+    for file, module in imports(ROOT / "polydiff"):
+        if module.startswith("polydiff.cli"):
+            assert file.startswith("polydiff/cli") or file == "polydiff/__main__.py", f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("package", PLUGINS, ids=lambda path: path.name)
+def test_a_plugin_knows_no_other_plugin(package: Path) -> None:
+    for file, module in imports(package):
+        root = module.split(".")[0]
+        assert not root.startswith("polydiff_") or root == package.name, f"{file} imports {module}"
+        assert not module.startswith("polydiff.cli"), f"{file} imports {module}"
