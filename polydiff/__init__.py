@@ -4,12 +4,16 @@
 >>> clips = polydiff.load("audio").sample(4, seed=0, conditions={"digit": "seven"})  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as typing has it; importing typing would take a third of `polydiff --help`
 
 __version__ = "0.1.0"
 __all__ = ["Domain", "Model", "__version__", "load", "register"]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from polydiff.domain import Domain
     from polydiff.model import Model, load
 

@@ -119,6 +119,19 @@ class Catalogue:
         """The object itself, a function or a class. Raises UsageError, PluginError."""
         return self._load(self.component_info(kind, name))
 
+    def collisions(self) -> tuple[str, ...]:
+        """A line for every name that more than one plugin claims."""
+        groups: dict[tuple[str, str], list[Entry[Any]]] = {}
+        for entry in self._entries:
+            info = entry.info
+            if isinstance(info, DomainInfo):
+                groups.setdefault((f"domain {info.name}", info.name), []).append(entry)
+            elif isinstance(info, PresetInfo):
+                groups.setdefault((f"preset {info.ref}", info.name), []).append(entry)
+            else:
+                groups.setdefault((f"{info.kind} {info.full_name}", info.full_name), []).append(entry)
+        return tuple(self._clash(*names, found) for names, found in groups.items() if len(found) > 1)
+
     def _of(self, kind: type[T]) -> list[Entry[T]]:
         return [entry for entry in self._entries if isinstance(entry.info, kind)]
 
@@ -130,10 +143,13 @@ class Catalogue:
         return [entry for entry in entries if fits(entry.info) and owned(entry)]
 
     def _single(self, what: str, name: str, entries: list[Entry[T]]) -> T:
-        if len(entries) == 1:
-            return entries[0].info
+        if len(entries) > 1:
+            raise PluginError(self._clash(what, name, entries))
+        return entries[0].info
+
+    def _clash(self, what: str, name: str, entries: list[Entry[T]]) -> str:
         first, second = (self._records[entry.key] for entry in entries[:2])
-        raise PluginError(
+        return (
             f"the {what} is provided by both {first.owner} and {second.owner}: "
             f"write {first.owner}:{name}, or switch one off with -p no:{second.name}."
         )
