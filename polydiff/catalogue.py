@@ -62,7 +62,7 @@ class Catalogue:
         owner, _, short = name.rpartition(":")
         matches = self._owned(self._of(DomainInfo), owner, lambda info: info.name == short)
         if matches:
-            return self._single(f"domain {short}", short, matches)
+            return self._single(f"domain {short}", f"{{owner}}:{short}", matches)
         for record in self.plugins:
             if record.status != "ok" and short in (record.name, record.distribution):
                 raise PluginError(why(record))
@@ -92,12 +92,14 @@ class Catalogue:
             matches = found if len(found) == 1 else [entry for entry in found if entry.info.default]
             if not matches:
                 raise UsageError(f"{domain} has no default preset.{self._known('', names)}")
-            return self._single(f"default preset of {domain}", matches[0].info.name, matches)
+            return self._single(
+                f"default preset of {domain}", f"{domain}/{{owner}}:{matches[0].info.name}", matches
+            )
         owner, _, short = name.rpartition(":")
         matches = self._owned(found, owner, lambda info: info.name == short)
         if not matches:
             raise UsageError(f"unknown preset {domain}/{name}.{self._known(name, names)}")
-        return self._single(f"preset {domain}/{short}", short, matches)
+        return self._single(f"preset {domain}/{short}", f"{domain}/{{owner}}:{short}", matches)
 
     def components(self, kind: str | None = None) -> tuple[ComponentInfo, ...]:
         """The components of one kind, or all."""
@@ -113,7 +115,7 @@ class Catalogue:
             raise UsageError(f"unknown {kind} {name!r}.{self._known(name, names)}")
         if len({entry.key for entry in matches}) == 1:  # one plugin: its newest version is meant
             matches = [max(matches, key=lambda entry: entry.info.version)]
-        return self._single(f"{kind} {short}", short, matches)
+        return self._single(f"{kind} {short}", f"{{owner}}:{short}", matches)
 
     def component(self, kind: str, name: str) -> Any:
         """The object itself, a function or a class. Raises UsageError, PluginError."""
@@ -125,11 +127,12 @@ class Catalogue:
         for entry in self._entries:
             info = entry.info
             if isinstance(info, DomainInfo):
-                groups.setdefault((f"domain {info.name}", info.name), []).append(entry)
+                key = f"domain {info.name}", f"{{owner}}:{info.name}"
             elif isinstance(info, PresetInfo):
-                groups.setdefault((f"preset {info.ref}", info.name), []).append(entry)
+                key = f"preset {info.ref}", f"{info.domain}/{{owner}}:{info.name}"
             else:
-                groups.setdefault((f"{info.kind} {info.full_name}", info.full_name), []).append(entry)
+                key = f"{info.kind} {info.full_name}", f"{{owner}}:{info.full_name}"
+            groups.setdefault(key, []).append(entry)
         return tuple(self._clash(*names, found) for names, found in groups.items() if len(found) > 1)
 
     def _of(self, kind: type[T]) -> list[Entry[T]]:
@@ -142,16 +145,16 @@ class Catalogue:
 
         return [entry for entry in entries if fits(entry.info) and owned(entry)]
 
-    def _single(self, what: str, name: str, entries: list[Entry[T]]) -> T:
+    def _single(self, what: str, full: str, entries: list[Entry[T]]) -> T:
         if len(entries) > 1:
-            raise PluginError(self._clash(what, name, entries))
+            raise PluginError(self._clash(what, full, entries))
         return entries[0].info
 
-    def _clash(self, what: str, name: str, entries: list[Entry[T]]) -> str:
+    def _clash(self, what: str, full: str, entries: list[Entry[T]]) -> str:
         first, second = (self._records[entry.key] for entry in entries[:2])
         return (
             f"the {what} is provided by both {first.owner} and {second.owner}: "
-            f"write {first.owner}:{name}, or switch one off with -p no:{second.name}."
+            f"write {full.format(owner=first.owner)}, or switch one off with -p no:{second.name}."
         )
 
     def _load(self, info: DomainInfo | ComponentInfo) -> Any:

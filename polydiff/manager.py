@@ -26,6 +26,8 @@ LISTINGS: dict[str, type] = {
 }
 """The hooks that are asked once, when a plugin is let in, and what they give."""
 
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 @dataclass(frozen=True)
 class PluginRecord:
@@ -118,10 +120,11 @@ class Manager(pluggy.PluginManager):
 
     def _check_arguments(self, hook: str, function: Any) -> None:
         given = list(inspect.signature(getattr(hookspecs, hook)).parameters)
-        for argument in inspect.signature(function).parameters:
-            if argument not in given:
+        for argument in inspect.signature(function).parameters.values():
+            optional = argument.default is not argument.empty or argument.kind in VARIADIC
+            if not optional and argument.name not in given:
                 offer = f"It gets {', '.join(given)}." if given else "It gets no arguments."
                 raise Broken(
-                    f"{hook} asks for an argument {argument!r} that the hook does not give",
-                    f"Remove or rename it.{did_you_mean(argument, given)} {offer}",
+                    f"{hook} asks for an argument {argument.name!r} that the hook does not give",
+                    f"Remove or rename it.{did_you_mean(argument.name, given)} {offer}",
                 )

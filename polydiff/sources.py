@@ -37,7 +37,7 @@ def guarded(what: str, remedy: str) -> Iterator[None]:
     except Broken:
         raise
     except PluginError as error:  # our own checks of what it builds: already in words
-        raise Broken(f"{what}: {error}", remedy) from error
+        raise Broken(f"{what}: {str(error).rstrip('.')}", remedy) from error
     except SystemExit as error:
         raise Broken(f"{what} called sys.exit({error.code!r}){_place(error)}", remedy) from error
     except ModuleNotFoundError as error:

@@ -49,7 +49,7 @@ def command(as_json: bool) -> int:
         )
         for finding in findings:
             if finding.remedy:
-                click.echo(f"\n{finding.what}: {finding.detail}\n  Remedy: {finding.remedy}")
+                click.echo(f"\n{finding.what}: {finding.remedy}")
     return max(codes, default=0)
 
 
@@ -141,9 +141,9 @@ def _plugins() -> Iterator[Finding]:
         try:
             registry.domain(f"{registry.owner(info).owner}:{info.name}")
         except PluginError as error:
-            yield Finding(f"domain {info.name}", str(error), "fail", "Mend what the line names.")
+            yield Finding(f"domain {info.name}", str(error), "fail")
     for line in registry.collisions():
-        yield Finding("collision", line, "warn", "Do what the line says.")
+        yield Finding("collision", line, "warn")
 
 
 def _presets() -> Iterator[Finding]:

@@ -70,6 +70,8 @@ class Categorical(BaseCondition):
     def _choice(self, value: object) -> str:
         if not isinstance(value, str):
             try:
+                if isinstance(value, bool):
+                    raise TypeError
                 value = str(operator.index(value))  # type: ignore[arg-type]
             except TypeError:
                 raise self._fail(f"cannot use {value!r}; give one of {self._listed()}.") from None

@@ -11,14 +11,18 @@ from polydiff.conditions.base import BaseCondition, Value
 from polydiff.errors import did_you_mean
 
 
+_OCTAVES = 7
+
+
 class Real(BaseCondition):
     """A number between `low` and `high`, with its unit; aliases name particular values.
 
-    Encoded as the value scaled to -1..1 and a flag that is 1; both are 0 for "any".
+    Encoded as a flag that is 1, the value v scaled to -1..1, and sin and cos of pi v 2^k for k = 0 to 6,
+    so that a network can tell near values apart with a linear map; all are 0 for "any".
 
     >>> pitch = Real(name="pitch", low=21, high=108, aliases={"C4": 60})
-    >>> pitch.parse("C4"), Real(name="tempo", low=60, high=180, unit="bpm").encode("120 bpm")
-    (60.0, [0.0, 1.0])
+    >>> pitch.parse("C4"), Real(name="tempo", low=60, high=180, unit="bpm").encode("120 bpm")[:4]
+    (60.0, [1.0, 0.0, 0.0, 1.0])
     """
 
     kind: Literal["real"] = "real"
@@ -38,7 +42,7 @@ class Real(BaseCondition):
 
     @property
     def width(self) -> int:
-        return 2
+        return 2 + 2 * _OCTAVES
 
     def _names(self, word: str) -> bool:
         return word in self.aliases
@@ -52,8 +56,10 @@ class Real(BaseCondition):
     def _number(self, value: object) -> float:
         if isinstance(value, str):
             word = value.strip()
-            if word in self.aliases:
-                return self.aliases[word]
+            named = {name.casefold(): number for name, number in self.aliases.items()} | self.aliases
+            for spelling in (word, word.casefold()):
+                if spelling in named:
+                    return named[spelling]
             value = word.removesuffix(self.unit).strip() if self.unit else word
         try:
             if isinstance(value, bool):
@@ -65,9 +71,11 @@ class Real(BaseCondition):
 
     def _encode(self, value: Value) -> list[float]:
         if value is None:
-            return [0.0, 0.0]
+            return [0.0] * self.width
         assert isinstance(value, float)
-        return [2 * (value - self.low) / (self.high - self.low) - 1, 1.0]
+        scaled = 2 * (value - self.low) / (self.high - self.low) - 1
+        angles = [math.pi * scaled * 2**octave for octave in range(_OCTAVES)]
+        return [1.0, scaled, *(wave(angle) for angle in angles for wave in (math.sin, math.cos))]
 
     def _schema(self) -> dict[str, Any]:
         number = {"type": "number", "minimum": self.low, "maximum": self.high}
