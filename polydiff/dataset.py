@@ -91,7 +91,7 @@ def _itself(example: Any) -> Any:
 
 def labelled_files(
     folder: str | Path, suffixes: Iterable[str], label: str | None = None, pattern: str | None = None
-) -> list[tuple[Path, dict[str, str]]]:
+) -> list[tuple[Path, dict[str, Any]]]:
     """The files of a training folder with their labels, in the order of their names.
 
     Labels come from one of three places, the first that applies: `metadata.csv` or `metadata.jsonl` in the
@@ -114,7 +114,7 @@ def labelled_files(
     return [(path, {label: path.parent.name} if label and path.parent != folder else {}) for path in paths]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
             if path.suffix == ".csv":
@@ -142,7 +142,7 @@ def _match(pattern: str, path: Path) -> dict[str, str]:
     return match.groupdict()
 
 
-def checked(files: Iterable[tuple[Path, dict[str, str]]], load: Callable[[Path], Any]) -> Dataset:
+def checked(files: Iterable[tuple[Path, Mapping[str, Any]]], load: Callable[[Path], Any]) -> Dataset:
     """Load every file once, keep those that can be read, and name those that cannot in the report."""
     items: list[Item] = []
     skipped: list[tuple[str, str]] = []

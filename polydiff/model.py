@@ -224,6 +224,14 @@ class Model:
         """As `sample`, but gives each sample as soon as it is done. To cancel, stop iterating."""
         return self.plan(n, seed, **arguments).stream()
 
+    def with_sampling(self, changes: Mapping[str, Any]) -> Model:
+        """The same model with other sampling defaults, such as {"steps": 10}; shares the weights."""
+        values = {**self.manifest.sampling.model_dump(), **changes}
+        sampling = validated(SamplingDefaults, values, "sampling")
+        return Model(
+            self.domain, self.network, self.manifest.model_copy(update={"sampling": sampling}), self.ref
+        )
+
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.network.parameters())
         return f"Model({self.ref or self.domain.name!r}, {size / 1e6:.2f} M parameters)"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polydiff.domain import SampleRequest
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.guidance import cfg
 from polydiff.engine.requests import Request, default_batch_size, sample_requests
 from polydiff.engine.schedules import Schedule
@@ -30,6 +31,7 @@ from polydiff.validate import validated
 if TYPE_CHECKING:
     from polydiff.model import Model
 
+Watch = Callable[[Tensor, dict[str, Tensor]], None]
 MAX_SEED = 2**32  # drawn seeds stay below it: short enough to be typed
 
 
@@ -48,13 +50,15 @@ class Plan:
     def __len__(self) -> int:
         return len(self.asks)
 
-    def stream(self, callbacks: Sequence[Callable[..., None]] = ()) -> Iterator[Sample]:
-        """Each sample as soon as it is done."""
+    def stream(
+        self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
+    ) -> Iterator[Sample]:
+        """Each sample as soon as it is done. `watch(t, x0_hat)` sees what each network call predicts."""
         model, domain = self.model, self.model.domain
         requests = [_engine_request(model, request, self.strength) for _, request in self.asks]
         asked_once = get_registry().callbacks(self.info(tuple))
         done = sample_requests(
-            self._denoiser(),
+            _watched(self._denoiser(), watch),
             domain.processes(),
             model.schedule,
             self.table,
@@ -68,7 +72,7 @@ class Plan:
             batch = {name: x[None].cpu() for name, x in state.items()}
             mask = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in batch.items()}
             example = domain.finish(domain.decode(batch, mask)[0], request)
-            yield Sample(example, self._provenance(index, request), domain)
+            yield Sample(example, self.provenance(index, request), domain)
 
     def info(self, execute: Callable[[], Any], output: str = "") -> RunInfo:
         """What the run hooks of plugins get to see."""
@@ -97,7 +101,7 @@ class Plan:
     def _shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
         return {name: tuple(shape) for name, shape in self.model.domain.shapes(request).items()}
 
-    def _denoiser(self) -> Any:
+    def _denoiser(self) -> Denoiser:
         denoiser, record = self.model.denoiser(self.device), self.record
         if record.guidance_scale == 1:
             return denoiser
@@ -114,7 +118,8 @@ class Plan:
             schedule=self.model.schedule,
         )
 
-    def _provenance(self, index: int, request: SampleRequest) -> Provenance:
+    def provenance(self, index: int, request: SampleRequest) -> Provenance:
+        """The record of one sample of the plan."""
         found = {"index": index, "seed": request.seed, "conditions": dict(request.conditions)}
         return self.record.model_copy(update={**found, "model_hash": self.model.hash})
 
@@ -182,6 +187,18 @@ def make_plan(
         versions=versions(*([plugin] if plugin else [])),
     )
     return Plan(model, table, asks, strength, size, device, record)
+
+
+def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
+    if watch is None:
+        return denoiser
+
+    def watched(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        x0_hat = denoiser(x, t, mask, cond)
+        watch(t, x0_hat)
+        return x0_hat
+
+    return watched
 
 
 def start_time(schedule: Schedule, strength: float) -> float:

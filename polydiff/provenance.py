@@ -15,6 +15,9 @@ from polydiff.errors import UsageError
 from polydiff.files import aside
 from polydiff.validate import validated
 
+# Fields that say where and how a sample was computed, not which sample it is.
+_INCIDENTAL = {"model", "batch_size", "device", "threads", "versions", "notes", "file", "sha256"}
+
 
 class Source(Strict):
     """The file that a variation started from or kept parts of."""
@@ -65,6 +68,13 @@ class Provenance(Strict):
         with aside(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
+    def differs_from(self, other: Provenance) -> str:
+        """The first field that would make another sample of `other`; "" where both describe the same."""
+        for name in type(self).model_fields:
+            if name not in _INCIDENTAL and getattr(self, name) != getattr(other, name):
+                return name
+        return ""
+
     @classmethod
     def read(cls, path: str | Path) -> Provenance:
         """Read a record; UsageError in one line where the file is none."""
@@ -85,6 +95,16 @@ def manifest_path(path: str | Path) -> Path:
     """
     path = Path(path)
     return path.with_name(path.name + ".json")
+
+
+def first_record(folder: str | Path) -> Provenance | None:
+    """The record of the first sample in a folder, None where there is none."""
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            return Provenance.read(path)
+        except UsageError:
+            continue
+    return None
 
 
 def versions(*distributions: str) -> dict[str, str]:

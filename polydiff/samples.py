@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from polydiff.dataset import Dataset
+from polydiff.dataset import Dataset, checked
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.files import aside, sha256
@@ -111,6 +111,16 @@ class Samples(Sequence[Sample]):
 
     def _repr_html_(self) -> str:
         return "".join(sample._repr_html_() for sample in self)
+
+
+def read_folder(domain: Domain, folder: str | Path, options: Mapping[str, Any] | None = None) -> Dataset:
+    """The files of a folder with their conditions: from provenance files where there are any, else as the
+    domain reads training data (with its `options`)."""
+    records = [path for path in sorted(Path(folder).glob("*.json")) if path.with_suffix("").is_file()]
+    if not records:
+        return domain.dataset(folder, **(options or {}))
+    files = [(path.with_suffix(""), dict(Provenance.read(path).conditions)) for path in records]
+    return checked(files, domain.load)
 
 
 def sample_name(index: int, suffix: str) -> str:

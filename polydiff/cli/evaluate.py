@@ -1,0 +1,104 @@
+"""`polydiff evaluate`: figures for a folder of samples beside a folder of real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polydiff.cli.output import echo_json, echo_table, json_option
+from polydiff.errors import PolydiffError, UsageError
+
+if TYPE_CHECKING:
+    from polydiff.domain import Domain
+
+
+@click.command()
+@click.argument("domain")
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.option("--reference", type=click.Path(path_type=Path), required=True, help="Folder of real files.")
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with a section [data].")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As data.pattern={digit}_{take}"
+)
+@click.option("--threads", type=int, help="Processor threads. [all but one]")
+@json_option
+def command(
+    domain: str,
+    samples: Path,
+    reference: Path,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure SAMPLES, a folder that `polydiff sample` wrote or any other, beside real files.
+
+    DOMAIN is a domain's name, or a model, whose configuration then holds. What the samples were meant to be
+    is read from their provenance files, where they have them.
+    """
+    from polydiff.cli.session import set_threads
+    from polydiff.samples import read_folder
+    from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
+
+    set_threads(threads)
+    settings = merged(
+        from_file(config) if config else {}, from_variables(["data"]), from_assignments(assignments)
+    )
+    check_sections(settings, ["data"], "evaluate")
+    judge = _judge(domain, samples)
+    options: dict[str, Any] = settings.get("data", {})
+    made, real = read_folder(judge, samples, options), read_folder(judge, reference, options)
+    figures = judge.evaluate(made, real)
+    if not figures:
+        raise PolydiffError(f"{judge.name} has no metrics to evaluate with.")
+    known = judge.metrics()
+    if as_json:
+        counts = {"samples": len(made), "reference": len(real), "skipped": len(made.report.skipped)}
+        echo_json({"domain": judge.name, **counts, "figures": figures})
+        return
+    rows = [
+        [
+            name,
+            _figure(value),
+            known[name].better if name in known else "",
+            known[name].help if name in known else "",
+        ]
+        for name, value in figures.items()
+    ]
+    echo_table(["FIGURE", "VALUE", "BETTER", "WHAT"], rows)
+    click.echo(f"{len(made)} samples beside {len(real)} real examples.")
+    for path, why in (*made.report.skipped, *real.report.skipped):
+        click.echo(f"skipped {path}: {why}", err=True)
+
+
+def _judge(name: str, samples: Path) -> Domain:
+    """The domain with the configuration of a model: the one named, or the one that made the samples."""
+    from polydiff.model_folder import read_manifest
+    from polydiff.provenance import first_record
+    from polydiff.refs import resolve
+    from polydiff.registry import get_registry
+    from polydiff.validate import validated
+
+    registry = get_registry()
+    ref = name
+    if name in {info.name for info in registry.domains()}:
+        record = first_record(samples)
+        ref = record.model if record and record.domain == name else ""
+    try:
+        manifest = read_manifest(resolve(ref)) if ref else None
+    except UsageError:
+        if ref == name:
+            raise
+        manifest = None  # the model of the samples is gone: the domain's defaults will do
+    if manifest is None:
+        judge: Domain = registry.domain(name)()
+        return judge
+    kind = registry.domain(manifest.domain)
+    judge = kind(validated(kind.Config, manifest.config, f"{ref}: config"))
+    return judge
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

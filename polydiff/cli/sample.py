@@ -1,0 +1,80 @@
+"""`polydiff sample`: make samples with a model, and write each with the record of how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from polydiff.cli.flags import ModelCommand
+from polydiff.cli.output import echo_json, json_option
+from polydiff.errors import UsageError
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """ "1/4": every fourth sample, beginning with number 1 (they count from 0)."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            part, parts = (int(word) for word in value.split("/"))
+        except ValueError:
+            part = parts = 0
+        if not 0 <= part < parts:
+            raise UsageError(f"--shard {value}: write PART/PARTS, counted from 0, such as 0/4 to 3/4.")
+        return part, parts
+
+
+@click.command(cls=ModelCommand)
+@click.argument("model")
+@click.option(
+    "-n", "n", type=int, metavar="COUNT", help="How many samples. [1, or one for each value of a flag]"
+)
+@click.option("--seed", type=int, help="Sample i gets seed + i. Drawn and recorded where absent.")
+@click.option("--steps", type=int, help="Steps of the solver.")
+@click.option("--solver", help="`polydiff solvers` lists them.")
+@click.option("--grid", help="Where the solver stops along the way.")
+@click.option("--guidance-scale", type=float, help="1 follows the conditions, more exaggerates them.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A file to vary or keep parts of.")
+@click.option("--strength", type=float, help="How far to leave that file: above 0, 1 forgets it. [0.5]")
+@click.option("--keep", metavar="REGION", help="The part of it that stays; the rest is made.")
+@click.option("--redo", metavar="REGION", help="The part of it that is made anew.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder, or file for one. [samples]")
+@click.option("--format", "suffix", metavar="SUFFIX", help="Kind of file, such as flac.")
+@click.option("--shard", type=Shard(), metavar="PART/PARTS", help="Make one share of the run, such as 0/4.")
+@click.option("--resume", is_flag=True, help="Skip what is finished in the folder.")
+@click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
+@click.option("--trajectory", is_flag=True, help="Also draw how each sample came about, step by step.")
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with a section [sampling].")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Such as sampling.solver_options.order=2",
+)
+@click.option("--batch-size", type=int, help="Samples in one network call. [1 on a CPU, 16 on a GPU]")
+@click.option("--threads", type=int, help="Processor threads. [all but one]")
+@click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
+@json_option
+def command(model: str, out: Path | None, as_json: bool, **arguments: Any) -> int:
+    """Make samples with MODEL: a domain (audio), a preset (audio/drums), a folder or hf://OWNER/NAME.
+
+    `polydiff sample MODEL --help` shows the flags that the model adds: its conditions and options.
+    """
+    from polydiff.cli.sampling import SampleRun
+
+    run = SampleRun.prepare(model, out, arguments)
+    if arguments["dry_run"]:
+        run.describe(as_json)
+        return 0
+    result = run.execute(quiet=as_json)
+    if as_json:
+        echo_json(result.as_json())
+    else:
+        result.print()
+    return result.exit_code

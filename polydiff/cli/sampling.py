@@ -1,0 +1,264 @@
+"""One run of `polydiff sample`: prepared, executed, reported. Imports torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from polydiff.cli.output import echo_json, echo_table
+from polydiff.cli.session import progress, set_threads, uninterrupted
+from polydiff.errors import UsageError, did_you_mean
+from polydiff.files import aside, disk_errors, sha256, sweep
+from polydiff.model import Model, load
+from polydiff.plan import Plan
+from polydiff.provenance import Provenance, first_record, manifest_path
+from polydiff.registry import get_registry
+from polydiff.samples import Sample, sample_name
+from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
+from polydiff.trajectory import Watcher
+
+DEFAULT_FOLDER = "samples"
+SHEET_MOST = 64  # pictures on one contact sheet
+OWN = ("shard", "resume", "trajectory", "suffix", "config", "assignments", "threads", "dry_run")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run wrote."""
+
+    written: tuple[tuple[Path, Provenance], ...]
+    skipped: int
+    sheet: Path | None
+    seconds: float
+    interrupted: bool = False
+    missing: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        return 130 if self.interrupted else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for programs."""
+        return {
+            "files": [
+                {
+                    "path": str(path),
+                    "provenance": str(manifest_path(path)),
+                    "seed": record.seed,
+                    "conditions": record.conditions,
+                    "notes": list(record.notes),
+                }
+                for path, record in self.written
+            ],
+            "skipped": self.skipped,
+            "contact_sheet": str(self.sheet) if self.sheet else None,
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+        }
+
+    def print(self) -> None:
+        """The report for people."""
+        if self.written:
+            names = list(self.written[0][1].conditions)
+            rows = [
+                [str(path), str(record.seed), *_cells(record, names), "; ".join(record.notes)]
+                for path, record in self.written
+            ]
+            echo_table(["FILE", "SEED", *map(str.upper, names), "NOTES"], rows)
+        skipped = f", {self.skipped} were there already" if self.skipped else ""
+        click.echo(f"{len(self.written)} written in {self.seconds:.1f} s{skipped}.")
+        if self.sheet:
+            click.echo(f"Contact sheet: {self.sheet}")
+        if self.interrupted:
+            click.echo(f"Interrupted: {self.missing} not made. --resume goes on.", err=True)
+
+
+@dataclass(frozen=True)
+class SampleRun:
+    """A plan and where its samples go."""
+
+    plan: Plan
+    paths: Mapping[int, Path]  # index -> file
+    folder: Path
+    sheet: Path | None
+    finished: tuple[int, ...] = ()
+    trajectory: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(cls, ref: str, out: Path | None, arguments: Mapping[str, Any]) -> SampleRun:
+        """Check every argument of the command and resolve it, before anything is computed or written."""
+        arguments = dict(arguments)
+        own = {name: arguments.pop(name) for name in OWN}
+        set_threads(own["threads"])
+        model = _with_settings(load(ref), own["config"], own["assignments"])
+        options = arguments.pop("options")
+        out = _default_folder(own["resume"]) if out is None else out
+        if own["resume"] and arguments["seed"] is None:
+            record = first_record(out)
+            arguments["seed"] = record and record.seed - record.index
+        whole = model.plan(**arguments, **options)
+        part, parts = own["shard"] or (0, 1)
+        plan = replace(whole, asks=whole.asks[part::parts])
+        folder, paths, sheet = _places(model, out, own["suffix"], plan, own["shard"])
+        finished = _finished(plan, paths, own["resume"])
+        todo = replace(plan, asks=tuple(ask for ask in plan.asks if ask[0] not in finished))
+        if own["trajectory"]:
+            todo = replace(todo, batch_size=1)
+        return cls(todo, paths, folder, sheet, finished, own["trajectory"], arguments)
+
+    def describe(self, as_json: bool) -> None:
+        """What would be done."""
+        plan = self.plan.describe()
+        for sample in plan["samples"]:
+            sample["path"] = str(self.paths[sample["index"]])
+        plan["finished"] = len(self.finished)
+        if as_json:
+            echo_json(plan)
+            return
+        rows = [[s["path"], str(s["seed"]), *map(_cell, s["conditions"].values())] for s in plan["samples"]]
+        names = list(plan["samples"][0]["conditions"]) if rows else []
+        echo_table(["FILE", "SEED", *map(str.upper, names)], rows)
+        for key in ("model", "solver", "grid", "steps", "network_calls", "guidance_scale", "device"):
+            click.echo(f"{key}: {plan[key]}")
+        click.echo("Dry run: nothing was made.")
+
+    def execute(self, quiet: bool) -> Result:
+        """Make the samples and write each as soon as it is done."""
+        begin = time.perf_counter()
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+        written: list[tuple[Path, Provenance]] = []
+        interrupted = False
+        registry = get_registry()
+        info = self.plan.info(lambda: self._write_all(written, quiet), str(self.folder))
+        try:
+            registry.run(info)
+        except KeyboardInterrupt:
+            interrupted = True
+        sheet = self._write_sheet() if self.sheet and (written or self.finished) else None
+        registry.finished(info, [str(path) for path, _ in written])
+        return Result(
+            tuple(written),
+            len(self.finished),
+            sheet,
+            time.perf_counter() - begin,
+            interrupted,
+            len(self.plan) - len(written),
+        )
+
+    def _write_all(self, written: list[tuple[Path, Provenance]], quiet: bool) -> None:
+        for sample in progress(self._stream(), len(self.plan), "sampling", quiet):
+            path = self.paths[sample.provenance.index]
+            with uninterrupted():
+                sample.save(path)
+                written.append((path, Provenance.read(manifest_path(path))))
+
+    def _stream(self) -> Iterator[Sample]:
+        watcher = Watcher(self.plan.model.domain) if self.trajectory else None
+        for sample in self.plan.stream(watch=watcher):
+            if watcher:
+                path = self.paths[sample.provenance.index]
+                with aside(path.with_suffix(".trajectory.png")) as temporary:
+                    temporary.write_bytes(watcher.picture())
+            yield sample
+
+    def _write_sheet(self) -> Path | None:
+        """A sheet of all that is in the folder of this run, what an earlier run finished included."""
+        domain = self.plan.model.domain
+        paths = [path for path in self.paths.values() if path.exists()][:SHEET_MOST]
+        if not paths or self.sheet is None:
+            return None
+        records = [Provenance.read(manifest_path(path)) for path in paths]
+        examples = [domain.load(path) for path in paths]
+        titles = [Sample(x, record, domain).title for x, record in zip(examples, records, strict=True)]
+        with aside(self.sheet) as temporary:
+            temporary.write_bytes(domain.contact_sheet(examples, titles))
+        return self.sheet
+
+
+def _with_settings(model: Model, config: Path | None, assignments: tuple[str, ...]) -> Model:
+    """The model with [sampling] settings of a file, of variables and of --set in place of its defaults."""
+    layers = [
+        (str(config), from_file(config) if config else {}),
+        ("environment", from_variables(["sampling"])),
+        ("--set", from_assignments(assignments)),
+    ]
+    for where, layer in layers:
+        fixed = [name for name in layer if name in type(model.manifest).model_fields and name != "sampling"]
+        if fixed:
+            raise UsageError(f"{where}: {fixed[0]} is fixed by the model; train another to change it.")
+        check_sections(layer, ["sampling"], where)
+    return model.with_sampling(merged(*(layer.get("sampling", {}) for _, layer in layers)))
+
+
+def _default_folder(resume: bool) -> Path:
+    """samples, or the first of samples-2, samples-3, ... that is free; to resume, the last that is not."""
+    folder, number = Path(DEFAULT_FOLDER), 1
+    while folder.exists():
+        number += 1
+        last, folder = folder, Path(f"{DEFAULT_FOLDER}-{number}")
+    return last if resume and number > 1 else folder
+
+
+def _places(
+    model: Model, out: Path, suffix: str | None, plan: Plan, shard: tuple[int, int] | None
+) -> tuple[Path, dict[int, Path], Path | None]:
+    """The folder, the file of each sample, and where the contact sheet goes."""
+    suffixes = model.domain.suffixes
+    if suffix is not None:
+        suffix = "." + suffix.lower().removeprefix(".")
+        if suffix not in suffixes:
+            hint = did_you_mean(suffix, suffixes)
+            raise UsageError(f"--format {suffix}: {model.domain.name} writes {' '.join(suffixes)}.{hint}")
+    if out.suffix.lower() in suffixes:
+        if len(plan) > 1:
+            raise UsageError(
+                f"-o {out}: a file is for one sample, and {len(plan)} are asked for. Give a folder."
+            )
+        return out.parent, {plan.asks[0][0]: out}, None
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"-o {out}: not a folder.")
+    paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.asks}
+    name = "contact.png" if shard is None else f"contact-{shard[0]}of{shard[1]}.png"
+    return out, paths, out / name
+
+
+def _finished(plan: Plan, paths: Mapping[int, Path], resume: bool) -> tuple[int, ...]:
+    """The samples that are in the folder already; those of another run are an error, never overwritten."""
+    finished = []
+    for index, request in plan.asks:
+        path = paths[index]
+        if not path.exists():
+            continue
+        if not resume:
+            raise UsageError(f"{path} exists. Choose another folder with -o, or go on with --resume.")
+        record_path = manifest_path(path)
+        if not record_path.exists():
+            continue  # stopped between the file and its record: made again
+        record, wanted = Provenance.read(record_path), plan.provenance(index, request)
+        differing = wanted.differs_from(record)
+        if differing:
+            raise UsageError(
+                f"{path} is of another run ({differing} differs). Choose another folder with -o, or give "
+                f"the arguments of that run (--seed {record.seed - record.index}) to go on with it."
+            )
+        if record.sha256 == sha256(path):
+            finished.append(index)
+    return tuple(finished)
+
+
+def _cells(record: Provenance, names: list[str]) -> list[str]:
+    return [_cell(record.conditions.get(name)) for name in names]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "+".join(f"{name}:{weight:g}" for name, weight in value.items())
+    return "any" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,91 @@
+"""Making a sample again from its record, and comparing the two."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from polydiff.engine.table import Table
+from polydiff.errors import PolydiffError, UsageError
+from polydiff.files import sha256
+from polydiff.model import Model, load
+from polydiff.provenance import Provenance
+from polydiff.samples import Sample
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A sample made again: `difference` from the file on disk as the domain measures it, and whether the
+    two files are the same to the last byte."""
+
+    sample: Sample
+    original: Path
+    difference: float
+    identical: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is within what the domain calls equal."""
+        return self.identical or self.difference <= self.sample.domain.tolerance
+
+
+def replay(record_path: str | Path, model: str | Path | Model | None = None) -> Replay:
+    """Make the sample of a record again, with the recorded table, seed, conditions and source.
+
+    `model`: where the model is now, if not where it was. Raises UsageError where something that the record
+    names is gone or has changed.
+    """
+    record_path = Path(record_path)
+    record = Provenance.read(record_path)
+    original = record_path.with_name(record.file or record_path.name.removesuffix(".json"))
+    if not original.is_file():
+        raise UsageError(f"{original}: the sample itself is gone; there is nothing to compare with.")
+    if isinstance(model, Model):
+        found = model
+    elif model or record.model:
+        found = load(model or record.model, record.domain)
+    else:
+        raise UsageError(f"{record_path}: made with a model that was not saved; give it with --model.")
+    if found.hash != record.model_hash:
+        raise PolydiffError(
+            f"{found.ref or 'the model'}: not the model that made {original.name} (hash {found.hash[:12]}, "
+            f"recorded {record.model_hash[:12]}). Give the right one with --model."
+        )
+    sample = _again(found, record)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / original.name
+        found.domain.save(sample.example, copy)
+        identical = copy.read_bytes() == original.read_bytes()
+        difference = found.domain.distance(found.domain.load(copy), found.domain.load(original))
+    return Replay(sample, original, difference, identical)
+
+
+def _again(model: Model, record: Provenance) -> Sample:
+    guidance = {name: getattr(record, name) for name in ("guidance_rescale", "guidance_interval")}
+    source = record.source
+    if source and not source.path:
+        raise UsageError("The source of this sample was never a file, so it cannot be read again.")
+    if source and not Path(source.path).is_file():
+        raise UsageError(f"{source.path}: the source of this sample is gone (paths count from this folder).")
+    if source and sha256(source.path) != source.sha256:
+        raise UsageError(f"{source.path}: not the source of this sample any more, the file has changed.")
+    there = record.device == "cpu" or (record.device.startswith("cuda") and torch.cuda.is_available())
+    [sample] = model.with_sampling(guidance).sample(
+        1,
+        record.seed,
+        conditions=record.conditions,
+        solver=Table.from_json(json.dumps(record.table)),
+        guidance_scale=record.guidance_scale,
+        source=source.path if source else None,
+        strength=source.strength if source else None,
+        keep=source.keep if source else None,
+        redo=source.redo if source else None,
+        device=record.device if there else "cpu",
+        batch_size=1,
+        **record.options,
+    )
+    return sample
