@@ -53,14 +53,14 @@ class Manager(pluggy.PluginManager):
         super().__init__("polydiff")
         self.add_hookspecs(hookspecs)
 
-    def admit(self, plugin: Any, name: str, remedy: str) -> list[Info]:
+    def admit(self, plugin: Any, name: str, advice: str) -> list[Info]:
         """Register a plugin and return what it provides; on Broken it is not registered."""
-        with guarded("checking it", remedy):
-            self._check_api(plugin, remedy)
+        with guarded("checking it", advice):
+            self._check_api(plugin, advice)
             self._check_hooks(plugin)
         self.register(plugin, name)
         try:
-            infos = [info for hook in LISTINGS for info in self._listing(plugin, hook, remedy)]
+            infos = [info for hook in LISTINGS for info in self._listing(plugin, hook, advice)]
             for info in infos:
                 if isinstance(info, DomainInfo):
                     check_requirements(info.requirements)
@@ -69,20 +69,25 @@ class Manager(pluggy.PluginManager):
             raise
         return infos
 
-    def call(self, hook: str, plugin: Any, arguments: Mapping[str, Any], remedy: str) -> list[Any]:
-        """What one plugin's implementations of a hook return; their exceptions become Broken."""
-        results = []
-        for implementation in getattr(self.hook, hook).get_hookimpls():
-            if implementation.plugin is plugin:
-                with guarded(f"{hook}()", remedy):
-                    given = [arguments[name] for name in implementation.argnames]
-                    result = implementation.function(*given)
-                    results.append(list(result) if isinstance(result, Iterator) else result)
-        return results
+    def implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        """The plugins' functions for a hook, in the order in which pluggy calls them."""
+        return getattr(self.hook, hook).get_hookimpls()[::-1]
 
-    def _listing(self, plugin: Any, hook: str, remedy: str) -> Iterator[Info]:
+    def call(
+        self, hook: str, implementation: pluggy.HookImpl, arguments: Mapping[str, Any], advice: str
+    ) -> Any:
+        """What one function returns, a generator as a list; whatever it raises becomes Broken."""
+        with guarded(f"{hook}()", advice):
+            given = [arguments[argument] for argument in implementation.argnames]
+            result: Any = implementation.function(*given)
+            return list(result) if isinstance(result, Iterator) else result
+
+    def _listing(self, plugin: Any, hook: str, advice: str) -> Iterator[Info]:
         expected = LISTINGS[hook]
-        for result in self.call(hook, plugin, {}, remedy):
+        for implementation in self.implementations(hook):
+            if implementation.plugin is not plugin:
+                continue
+            result = self.call(hook, implementation, {}, advice)
             items = () if result is None else result
             for item in items if isinstance(items, Iterable) else (items,):
                 if not isinstance(item, expected):
@@ -90,7 +95,7 @@ class Manager(pluggy.PluginManager):
                     raise Broken(f"{hook}() returned a {kind}", f"Return {expected.__name__} objects.")
                 yield item  # type: ignore[misc]
 
-    def _check_api(self, plugin: Any, remedy: str) -> None:
+    def _check_api(self, plugin: Any, advice: str) -> None:
         stated = getattr(plugin, "polydiff_api", None)
         if stated == API_VERSION:
             return
@@ -99,7 +104,7 @@ class Manager(pluggy.PluginManager):
         newer = isinstance(stated, int) and stated > API_VERSION
         raise Broken(
             f"written for plugin API {stated!r}, but this polydiff has {API_VERSION}",
-            "Update polydiff: pip install -U polydiff" if newer else remedy,
+            "Update polydiff: pip install -U polydiff" if newer else advice,
         )
 
     def _check_hooks(self, plugin: Any) -> None:

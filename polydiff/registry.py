@@ -170,15 +170,16 @@ class Registry(Catalogue):
 
     def _ask(self, hook: str, **arguments: Any) -> Iterable[Any]:
         """One plugin after the other; one that fails is recorded as broken and passed over."""
-        for key, plugin in list(self._plugins.items()):
+        for implementation in self._manager.implementations(hook):
+            key = implementation.plugin_name
             record = self._records[key]
             try:
-                answers = self._manager.call(hook, plugin, arguments, remedy(record.distribution))
+                answer = self._manager.call(hook, implementation, arguments, remedy(record.distribution))
             except Broken as error:
                 log.warning("plugin %s: %s", record.name, error.cause)
                 self._records[key] = replace(record, status="broken", cause=error.cause, remedy=error.remedy)
             else:
-                yield from answers
+                yield answer
 
 
 def _import(source: Source) -> Any:
@@ -208,15 +209,22 @@ def _plugin_of(info: Info) -> Any:
     return SimpleNamespace(polydiff_api=API_VERSION, __name__=info.name, **{hook: hookimpl(provide)})
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _registry: Registry | None = None
+_making = False
 
 
 def get_registry() -> Registry:
     """The process's registry, made at first use from what is installed and POLYDIFF_PLUGINS."""
-    global _registry
+    global _making, _registry
     with _lock:
         if _registry is None:
-            words = (word.strip() for word in os.environ.get(VARIABLE, "").split(","))
-            _registry = Registry([word for word in words if word])
+            if _making:
+                raise PluginError("a plugin asks for the registry while it is imported; use hooks instead.")
+            _making = True
+            try:
+                words = (word.strip() for word in os.environ.get(VARIABLE, "").split(","))
+                _registry = Registry([word for word in words if word])
+            finally:
+                _making = False
         return _registry

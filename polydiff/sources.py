@@ -120,18 +120,18 @@ class Source:
     requires: tuple[str, ...]
 
 
-def installed() -> Iterator[Source]:
+def installed() -> list[Source]:
     """What the installed distributions declare; one with unreadable metadata does not stop the others."""
-    seen = set()
+    found: dict[str, list[Source]] = {}
     for distribution in importlib.metadata.distributions():
         try:
             name = distribution.name
             points = [point for point in distribution.entry_points if point.group == GROUP]
             requires = tuple(distribution.requires or ()) if points else ()
             version = distribution.version if points else ""
+            sources = [Source(point.name, point.value, name, version, requires) for point in points]
         except Exception:
             continue
-        if name and name not in seen:  # the first on the path is the one that is imported
-            seen.add(name)
-            for point in points:
-                yield Source(point.name, point.value, name, version or "", requires)
+        if name:
+            found.setdefault(name, sources)  # the first on the path is the one that is imported
+    return [source for name in sorted(found) for source in found[name]]

@@ -39,7 +39,7 @@ class Knots:
 
 @pytest.fixture
 def knots(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    monkeypatch.setattr(registry, "installed", lambda: iter(()))
+    monkeypatch.setattr(registry, "installed", lambda: [])
     found = Registry()
     found.register(Knots)
     monkeypatch.setattr(registry, "_registry", found)

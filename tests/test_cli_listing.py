@@ -29,7 +29,7 @@ def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def knots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Registry:
     """A registry with one domain and two presets, and nothing that happens to be installed."""
-    monkeypatch.setattr(registry, "installed", lambda: iter(()))
+    monkeypatch.setattr(registry, "installed", lambda: [])
     found = Registry()
     found.register(
         DomainInfo("knots", "Knots", "Closed curves", "no.where:Knots", suffixes=(".knot", ".txt"))

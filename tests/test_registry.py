@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -49,7 +50,7 @@ def plugin(name: str, **hooks: Any) -> Any:
 @pytest.fixture
 def empty(monkeypatch: pytest.MonkeyPatch) -> Registry:
     """A registry with the core alone."""
-    monkeypatch.setattr(registry, "installed", lambda: iter(()))
+    monkeypatch.setattr(registry, "installed", lambda: [])
     return Registry()
 
 
@@ -309,7 +310,7 @@ def test_unreadable_metadata_stops_no_one(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_requirements_with_markers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(tmp_path, "one", HEAD, requires=("absent-a; extra == 'more'", "absent-b; python_version < '3'"))
     install(tmp_path, "two", HEAD, requires=("absent-c[x]>=1; python_version >= '3'",))
-    monkeypatch.setattr("sys.path", [str(tmp_path), *__import__("sys").path])
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
     records = {record.name: record for record in Registry().plugins}
     assert records["one"].status == "ok"
     assert records["two"].cause == "needs absent-c[x]>=1, which is not installed"
@@ -332,6 +333,24 @@ def test_a_hook_that_fails_during_a_run_harms_no_other(empty: Registry) -> None:
             f"polydiff_run_finished() called sys.exit(4) (test_registry.py, line {line})",
         )
     ]
+
+
+def test_a_plugin_that_wants_the_registry_while_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(tmp_path, "hasty", "import polydiff\npolydiff.register(polydiff)\n")
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(registry, "_registry", None)
+    (broken,) = registry.get_registry().broken
+    assert (broken.name, "use hooks instead" in broken.cause) == ("hasty", True)
+
+
+def test_tryfirst_and_first_result(empty: Registry) -> None:
+    for name, options in {"a": {}, "b": {"tryfirst": True}, "c": {}}.items():
+        answer = hookimpl(lambda ref, name=name: None if ref == name else name, **options)
+        empty.register(SimpleNamespace(polydiff_api=1, __name__=name, polydiff_resolve_checkpoint=answer))
+    assert empty.resolve_checkpoint("x") == "b"
+    assert empty.resolve_checkpoint("b") == "c"
 
 
 def test_run_executes_once_inside_every_wrapper(empty: Registry) -> None:
