@@ -16,7 +16,7 @@ schedule. c_noise is a function of log_snr alone, so a trained network outlives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,13 @@ def c_noise(schedule: Schedule, t: Tensor) -> Tensor:
 
 
 def _call(
-    network: Network, x: State, t: Tensor, mask: Mask, cond: Cond, schedule: Schedule, autocast: torch.dtype | None
+    network: Network,
+    x: State,
+    t: Tensor,
+    mask: Mask,
+    cond: Cond,
+    schedule: Schedule,
+    autocast: torch.dtype | None,
 ) -> State:
     device = next(iter(x.values())).device
     with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
@@ -54,13 +60,15 @@ def _call(
 class Precondition:
     """A network in the general EDM form; see the module for the four coefficients.
 
-    Components that the network does not return are passed through unchanged (Fixed ones).
+    Components named in `carried` (Fixed ones) reach the network as they are; whatever the network does
+    not return is passed through unchanged.
     """
 
     network: Network
     schedule: Schedule
     sigma_data: float = 1.0
     autocast: torch.dtype | None = None
+    carried: frozenset[str] = frozenset()
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in, each float64 with the shape of t."""
@@ -71,7 +79,10 @@ class Precondition:
 
     def __call__(self, x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         c_skip, c_out, c_in = self.coefficients(t)
-        scaled = {name: value * per_sample(c_in, value) for name, value in x.items()}
+        scaled = {
+            name: value if name in self.carried else value * per_sample(c_in, value)
+            for name, value in x.items()
+        }
         output = _call(self.network, scaled, t, mask, cond, self.schedule, self.autocast)
         denoised = {
             name: torch.addcmul(per_sample(c_out, value) * value, per_sample(c_skip, value), x[name])
@@ -102,12 +113,16 @@ class _Adapter:
 
 
 def precondition(
-    network: Network, schedule: Schedule, sigma_data: float = 1.0, autocast: torch.dtype | None = None
+    network: Network,
+    schedule: Schedule,
+    sigma_data: float = 1.0,
+    autocast: torch.dtype | None = None,
+    carried: Collection[str] = (),
 ) -> Denoiser:
     """A denoiser from a network trained in the general EDM form. Errors: sigma_data must be positive."""
     if not sigma_data > 0:
         raise ValueError(f"sigma_data is a standard deviation and must be positive, got {sigma_data}")
-    return Precondition(network, schedule, sigma_data, autocast)
+    return Precondition(network, schedule, sigma_data, autocast, frozenset(carried))
 
 
 def from_eps(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:

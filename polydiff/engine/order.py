@@ -1,0 +1,53 @@
+"""Which examples make which batch: a function of (seed, step), so that resuming needs only the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """All batches of one epoch. Examples of like length share a batch, so that little of it is padding:
+    a shuffled epoch is cut into windows of sixteen batches, each window sorted by length.
+
+    A batch is never short: a last incomplete one is filled with the epoch's first examples, and a set
+    smaller than a batch is repeated.
+    """
+    if not len(lengths):
+        raise ValueError("there are no examples to train on")
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, epoch], dtype=np.uint64)))
+    order = generator.permutation(len(lengths))
+    order = np.resize(order, -(-len(order) // batch_size) * batch_size)
+    window = 16 * batch_size
+    batches: list[list[int]] = []
+    for start in range(0, len(order), window):
+        part = order[start : start + window]
+        part = part[np.argsort(np.asarray(lengths)[part], kind="stable")]
+        batches += part.reshape(-1, batch_size).tolist()
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+class BatchOrder:
+    """The examples of step k (counted from 0) for one process of several.
+
+    >>> order = BatchOrder([5, 1, 4, 2], batch_size=2, seed=0)
+    >>> sorted(order(0) + order(1))
+    [0, 1, 2, 3]
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, seed: int, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
+        self.rank, self.ranks = rank, ranks
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+
+    def __call__(self, step: int) -> list[int]:
+        """Indices of this process's share of the batch; all shares of a step come from one epoch."""
+        steps_an_epoch = max(1, -(-len(self.lengths) // (self.batch_size * self.ranks)))
+        epoch, place = divmod(step, steps_an_epoch)
+        if self._epoch[0] != epoch:
+            whole = epoch_batches(self.lengths, self.batch_size * self.ranks, self.seed, epoch)
+            self._epoch = (epoch, whole)
+        return self._epoch[1][place][self.rank :: self.ranks]
