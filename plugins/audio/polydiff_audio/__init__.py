@@ -24,7 +24,7 @@ def polydiff_domains() -> DomainInfo:
         factory="polydiff_audio.domain:Audio",
         suffixes=(".wav", ".flac", ".ogg", ".mp3"),
         previews=("waveform", "spectrogram"),
-        capabilities=("conditional", "variation", "inpaint", "mix", "loop"),
+        capabilities=("variation", "inpaint", "variable", "mix", "loop"),
     )
 
 
