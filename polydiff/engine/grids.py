@@ -2,8 +2,9 @@ r"""Grids: where a sampler stops along t.
 
 A grid takes a schedule and a number of steps and returns steps + 1 falling times, float64 on the host,
 from 1 (or where it is told to start) to 0. Grids in the noise level place their nodes in sigma / alpha,
-which is infinite at t = 1 for some schedules and zero at t = 0 for all: the nodes lie between
-`sigma_max` and `sigma_min`, and the two ends are put in by hand.
+which is infinite at t = 1 for some schedules and zero at t = 0 for all. They are laid from `sigma_max`
+to `sigma_min`, steps + 1 of them, and the two ends are then moved to t = 1 and t = 0: no network call is
+spent at sigma_min, where it would change the sample by that much only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
-#: sigma / alpha where a grid ends before the last step to zero: 0.2 % of the data's deviation
+#: sigma / alpha at which a grid in the noise level aims: 0.2 % of the data's deviation
 SIGMA_MIN = 0.002
 #: sigma / alpha beyond which a grid places no node but the first: noise, for unit variance
 SIGMA_MAX = 80.0
@@ -29,8 +30,8 @@ def noise_level(schedule: Schedule, t: float) -> float:
 
 
 def _from_levels(schedule: Schedule, levels: Tensor) -> Tensor:
-    """The grid 1, ..., 0 through the noise levels (steps,), the first of which stands for t = 1."""
-    inner = schedule.t_of_log_snr(-2 * torch.log(levels[1:]))
+    """The grid 1, ..., 0 through the noise levels (steps + 1,), the outer two of which stand for the ends."""
+    inner = schedule.t_of_log_snr(-2 * torch.log(levels[1:-1]))
     one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     return torch.cat([one, inner, zero])
 
@@ -49,25 +50,26 @@ def karras(
     sigma_min: float = SIGMA_MIN,
     sigma_max: float | None = None,
 ) -> Tensor:
-    """Uniform in (sigma / alpha)^(1 / rho) (Karras et al. 2022, eq. 5), then a step to 0.
+    """Uniform in (sigma / alpha)^(1 / rho), after Karras et al. 2022, eq. 5.
+
+    They lay `steps` nodes down to sigma_min and add a step from there to 0; see the module for the ends.
 
     >>> from polydiff.engine.schedules import EDM
     >>> [round(80 * t, 3) for t in karras(EDM(), 3).tolist()]  # sigma
-    [80.0, 2.515, 0.002, 0.0]
+    [80.0, 9.723, 0.47, 0.0]
     """
     low, high = _bounds(schedule, sigma_min, sigma_max)
-    ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), _count(steps), dtype=torch.float64)
+    ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), _count(steps) + 1, dtype=torch.float64)
     return _from_levels(schedule, ramp**rho)
 
 
 def uniform_log_snr(
     schedule: Schedule, steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float | None = None
 ) -> Tensor:
-    """Uniform in log_snr (Lu et al. 2022, section 3.4), then a step to 0."""
+    """Uniform in log_snr (Lu et al. 2022, section 3.4); see the module for the ends."""
     low, high = _bounds(schedule, sigma_min, sigma_max)
-    return _from_levels(
-        schedule, torch.linspace(math.log(high), math.log(low), _count(steps), dtype=torch.float64).exp()
-    )
+    ramp = torch.linspace(math.log(high), math.log(low), _count(steps) + 1, dtype=torch.float64)
+    return _from_levels(schedule, ramp.exp())
 
 
 def uniform_t(schedule: Schedule, steps: int) -> Tensor:

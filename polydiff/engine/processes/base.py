@@ -22,6 +22,21 @@ def masked(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x * mask.reshape(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
 
 
+# Multiples of this add up exactly in float64 while their sum stays below 2^53 of them (half a million),
+# and an exact sum is the same in any order.
+_QUANTUM = 2.0**-34
+
+
+def centred(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x (B, N, ...) less its mean over real entries; padding zero. Bits do not depend on batch or padding."""
+    x = masked(x, mask)
+    total = (x.double() / _QUANTUM).round().sum(1, keepdim=True) * _QUANTUM
+    if mask is None:
+        return x - (total / x.shape[1]).to(x.dtype)
+    count = mask.sum(1).clamp(min=1).reshape(-1, *[1] * (x.dim() - 1))
+    return masked(x - (total / count).to(x.dtype), mask)
+
+
 def mean_over_real(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of (B, N, ...) over a sample's real entries, shape (B,)."""
     if mask is None:

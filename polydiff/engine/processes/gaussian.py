@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import linear_combination, masked, mean_over_real, per_sample
+from polydiff.engine.processes.base import centred, linear_combination, masked, mean_over_real, per_sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row
 
@@ -27,13 +27,7 @@ class Gaussian:
         return shape
 
     def project(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = masked(x, mask)
-        if not self.centre:
-            return x
-        if mask is None:
-            return x - x.mean(1, keepdim=True)
-        count = mask.sum(1).clamp(min=1).to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
-        return masked(x - x.sum(1, keepdim=True) / count, mask)
+        return centred(x, mask) if self.centre else masked(x, mask)
 
     def prior(self, noise: Tensor, schedule: Schedule, t: Tensor, mask: Tensor | None) -> Tensor:
         return self.project(noise, mask) * per_sample(schedule.sigma(t), noise)
