@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polydiff.errors import UsageError
 
-Waveform = NDArray[np.float32]
+Waveform = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

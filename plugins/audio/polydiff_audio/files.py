@@ -95,8 +95,8 @@ def write(
     notes: list[str] = []
     if suffix == ".mp3" and clip.sample_rate not in _MP3_RATES:
         target = next((rate for rate in _MP3_RATES if rate >= clip.sample_rate), _MP3_RATES[-1])
+        notes.append(f"mp3 has no rate of {clip.sample_rate} Hz: resampled to {target} Hz")
         clip = resample(clip, target)
-        notes.append(f"mp3 has no {clip.sample_rate} Hz: {clip.notes[-1]}")
     lossy = suffix in (".ogg", ".mp3")
     clip, turned_down = _peak_safe(clip, HEADROOM_DB if lossy and headroom_db is None else headroom_db)
     data = _encode(clip, suffix, bits)

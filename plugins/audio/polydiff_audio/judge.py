@@ -1,0 +1,149 @@
+"""A judge of sounds: a small log-mel network that names what a clip is, and whose features tell how far
+two sets of clips lie apart. Trained on recordings, never on samples.
+
+    python -m polydiff_audio.judge digits --data DIR/spoken_digits_8k.npz
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import log2
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from polydiff.errors import UsageError
+from polydiff.files import aside
+from polydiff_audio.clip import AudioClip
+from polydiff_audio.codecs.mel import mel_filters
+from polydiff_audio.convert import resample, to_channels
+
+FOLDER = Path(__file__).parent / "judges"
+BANDS = 64
+
+
+class JudgeNetwork(nn.Module):
+    """(B, 1, bands, frames) of log-mel to features (B, width) and, for each task, logits (B, choices).
+
+    Convolutions over both axes, statistics (mean and deviation) over time, so that any length will do.
+    """
+
+    def __init__(self, tasks: dict[str, int], width: int = 96) -> None:
+        super().__init__()
+        sizes = [1, 16, 32, 64, 96]
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise(sizes))
+        self.pooled = nn.Linear(2 * sizes[-1] * (BANDS // 16), width)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, count) for name, count in tasks.items()})
+
+    def features(self, x: Tensor, mask: Tensor) -> Tensor:
+        """mask: (B, frames) True where there is sound; its stride follows the blocks."""
+        real = mask[:, None, None, :].to(x.dtype)
+        for i, block in enumerate(self.blocks):
+            x = block(x) * real
+            step = 2 if i < 3 else 1
+            x = F.max_pool2d(x, (2, step), ceil_mode=True)
+            real = F.max_pool2d(real, (1, step), ceil_mode=True)
+        x = x.flatten(1, 2)  # (B, channels * bands / 16, frames / 8)
+        real = real[:, 0]
+        count = real.sum(-1).clamp(min=1)
+        mean = (x * real).sum(-1) / count
+        spread = ((x - mean[..., None]).square() * real).sum(-1) / count
+        return F.relu(self.pooled(torch.cat([mean, (spread + 1e-5).sqrt()], dim=1)))
+
+    def forward(self, x: Tensor, mask: Tensor, dropout: float = 0.0) -> dict[str, Tensor]:
+        features = F.dropout(self.features(x, mask), dropout, self.training)
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+def _block(channels: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained judge. choices: what each task can answer, in the order of the logits."""
+
+    network: JudgeNetwork
+    choices: dict[str, tuple[str, ...]]
+    sample_rate: int
+    card: dict[str, Any]
+
+    @classmethod
+    def load(cls, name: str | Path) -> Judge:
+        """The judge that ships with a preset ("digits"), or one from a folder."""
+        folder = FOLDER / name if isinstance(name, str) and (FOLDER / name).is_dir() else Path(name)
+        return _load(folder)
+
+    def hear(self, clips: Sequence[AudioClip], batch_size: int = 32) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features (n, width) and, for each task, probabilities (n, choices)."""
+        features, logits = [], []
+        with torch.no_grad():
+            for start in range(0, len(clips), batch_size):
+                inputs = [log_mel(clip, self.sample_rate) for clip in clips[start : start + batch_size]]
+                found = self.network.features(*batch_of(inputs))
+                features.append(found)
+                logits.append({name: head(found) for name, head in self.network.heads.items()})
+        gathered = {name: torch.cat([row[name] for row in logits]).softmax(-1) for name in self.choices}
+        return torch.cat(features), gathered
+
+    def save(self, folder: Path) -> None:
+        """Write judge.json and weights.safetensors (16 bits)."""
+        tensors = {
+            name: x.half() if x.is_floating_point() else x for name, x in self.network.state_dict().items()
+        }
+        about = {"sample_rate": self.sample_rate, "choices": self.choices, "card": self.card}
+        with aside(folder / "weights.safetensors") as temporary:
+            save_file(tensors, temporary)
+        with aside(folder / "judge.json") as temporary:
+            temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=8)
+def _load(folder: Path) -> Judge:
+    try:
+        about = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "weights.safetensors")
+    except (OSError, ValueError) as error:
+        known = ", ".join(sorted(path.parent.name for path in FOLDER.glob("*/judge.json")))
+        raise UsageError(f"{folder}: no judge there ({error}). Shipped judges: {known}.") from error
+    choices = {name: tuple(names) for name, names in about["choices"].items()}
+    network = JudgeNetwork({name: len(names) for name, names in choices.items()})
+    network.load_state_dict(tensors)
+    return Judge(network.float().eval(), choices, about["sample_rate"], about["card"])
+
+
+def log_mel(clip: AudioClip, sample_rate: int) -> Tensor:
+    """(bands, frames) of a clip at the judge's rate: 64 bands, windows of 32 ms every 10 ms, decibels below
+    the loudest, brought to about unit range. Level does not matter."""
+    mono = resample(to_channels(clip, 1), sample_rate)
+    wave = torch.from_numpy(mono.waveform.copy())
+    window, hop = 2 ** round_log2(0.032 * sample_rate), round(0.01 * sample_rate)
+    n_fft = 2 * window
+    wave = F.pad(wave, (0, max(0, hop * 8 - wave.shape[1])))
+    spectrum = torch.stft(
+        wave, n_fft, hop, window, torch.hann_window(window), pad_mode="constant", return_complex=True
+    )
+    mel = mel_filters(window + 1, BANDS, sample_rate) @ spectrum.abs()[0]
+    decibels = 20 * torch.log10(mel / mel.max().clamp(min=1e-8) + 1e-4)
+    return (decibels + 40) / 20
+
+
+def round_log2(value: float) -> int:
+    """The exponent of the power of two that is nearest in ratio."""
+    return round(log2(value))
+
+
+def batch_of(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(bands, frames) tensors as one batch (B, 1, bands, frames) and its mask (B, frames)."""
+    longest = max(x.shape[1] for x in inputs)
+    batch = torch.stack([F.pad(x, (0, longest - x.shape[1]), value=-2.0) for x in inputs])
+    mask = torch.arange(longest) < torch.tensor([x.shape[1] for x in inputs])[:, None]
+    return batch[:, None], mask
