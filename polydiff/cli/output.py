@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from polydiff.errors import UsageError, did_you_mean
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -29,13 +27,6 @@ def echo_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def choose(what: str, word: str, known: Sequence[str]) -> str:
-    """`word` if it is known. Raises UsageError with a suggestion and the list of what is."""
-    if word in known:
-        return word
-    raise UsageError(f"unknown {what} {word!r}.{did_you_mean(word, known)} Choose from {', '.join(known)}.")
 
 
 def size(count: int) -> str:
