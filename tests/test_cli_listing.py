@@ -158,6 +158,16 @@ def test_exit_codes(
     assert "Traceback" in call(capsys, "domains", "--debug")[2]
 
 
+def test_a_wrong_choice_gets_a_suggestion(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = click.Option(["--kind"], type=click.Choice(["peak", "lufs"]))
+    monkeypatch.setattr("polydiff.cli.domains.command", click.Command("domains", params=[option]))
+    code, _, err = call(capsys, "domains", "--kind", "peek")
+    assert code == 2
+    assert "Did you mean 'peak'? See `polydiff domains --help`." in err
+
+
 @pytest.mark.usefixtures("knots")
 def test_domains(capsys: pytest.CaptureFixture[str]) -> None:
     (domain,) = described(capsys, "domains")["domains"]

@@ -113,7 +113,7 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code, debug)
     except click.UsageError as error:
         page = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
-        return _fail(error.format_message() + page, error.exit_code, debug)
+        return _fail(error.format_message() + _suggestion(error) + page, error.exit_code, debug)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
     except OSError as error:
@@ -124,6 +124,13 @@ def run(arguments: list[str]) -> int:
         advice = "This is a fault of polydiff or of a plugin; --debug shows where."
         return _fail(f"{detail}. {advice}", PolydiffError.exit_code, debug)
     return result if isinstance(result, int) else 0
+
+
+def _suggestion(error: click.UsageError) -> str:
+    """The nearest choice, where click only lists the choices."""
+    kind = getattr(getattr(error, "param", None), "type", None)
+    quoted = error.message.split("'")
+    return did_you_mean(quoted[1], kind.choices) if isinstance(kind, click.Choice) and len(quoted) > 1 else ""
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
