@@ -18,8 +18,8 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x (B, N, ...) with padded entries exactly zero; mask (B, N) bool, True = real."""
-    return x if mask is None else x * mask.reshape(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
+    """x (B, N, ...) with padded entries exactly zero, NaN there included; mask (B, N) bool, True = real."""
+    return x if mask is None else torch.where(mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), x, 0.0)
 
 
 # Multiples of this add up exactly in float64 while their sum stays below 2^53 of them (half a million),
