@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +15,128 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from polydiff.errors import UsageError
+from polydiff.errors import PolydiffError, UsageError
 
 NAME = "checkpoint.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after `step` steps. `config` and `facts` say which run it is, as JSON values; `tensors` holds
+    network/NAME, average/NAME and optimizer/INDEX/NAME."""
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+    facts: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under `prefix/`, without the prefix."""
+        prefix += "/"
+        return {name.removeprefix(prefix): x for name, x in self.tensors.items() if name.startswith(prefix)}
 
 
 def save_checkpoint(
-    folder: Path, step: int, network: nn.Module, average: dict[str, Tensor], optimizer: Any, config: Any
+    folder: Path,
+    step: int,
+    network: nn.Module,
+    average: Mapping[str, Tensor],
+    optimizer: Any,
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
 ) -> Path:
-    """Write weights, their average, the optimiser's moments and the step to checkpoint.safetensors."""
+    """Write checkpoint.safetensors. A process or a machine that dies meanwhile leaves the one before it.
+
+    Errors: PolydiffError in one line where the disk is full or the folder refuses.
+    """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / (NAME + ".part")
-    metadata = {"step": str(step), "config": json.dumps(asdict(config))}
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, aside, metadata)
-    os.replace(aside, folder / NAME)
-    return folder / NAME
+    # cloned, since weights that are tied share their memory, which the format does not allow
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    metadata = {
+        "format": str(FORMAT),
+        "step": str(step),
+        "config": json.dumps(dict(config)),
+        "facts": json.dumps(dict(facts)),
+    }
+    path, aside = folder / NAME, folder / f"{NAME}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, aside, metadata)
+        _to_disk(aside)
+        os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):  # the folder itself may refuse
+            aside.unlink(missing_ok=True)
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise PolydiffError(
+            f"{path}: cannot be written ({why}). Make room or choose another folder; --resume goes on."
+        ) from error
+    return path
 
 
-def load_checkpoint(
-    folder: Path, network: nn.Module, average: dict[str, Tensor], optimizer: Any, config: Any
-) -> int:
-    """Restore everything from `folder` in place and return the step to go on from.
-
-    Errors: UsageError when there is no checkpoint, it is damaged, or it was made for another network or
-    with another seed or batch size (the run could not be the same run).
-    """
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint of `folder`. Errors: UsageError in one line when it is absent, damaged or foreign."""
     path = folder / NAME
     if not path.exists():
-        raise UsageError(f"{folder} holds no {NAME} to resume from: start without --resume")
+        raise UsageError(f"{folder}: holds no {NAME} to resume from. Start without --resume.")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path} is damaged ({error}): remove it and start again") from error
-    saved = json.loads(metadata["config"])
-    for name in ("seed", "batch_size"):
-        if saved[name] != getattr(config, name):
-            raise UsageError(
-                f"{path} was trained with {name} = {saved[name]}, not {getattr(config, name)}: "
-                "resume with the same"
-            )
-    groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        group, name = key.split("/", 1)
-        groups[group][name] = value
+        raise UsageError(
+            f"{path}: damaged or no checkpoint ({error}). Put a whole copy back, "
+            "or remove it and start again."
+        ) from error
     try:
-        network.load_state_dict(groups["network"])
+        version, step = int(metadata.get("format", FORMAT)), int(metadata["step"])
+        config, facts = json.loads(metadata["config"]), json.loads(metadata.get("facts", "{}"))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"{path}: not a training checkpoint of polydiff. Remove it and start again."
+        ) from error
+    if version > FORMAT:
+        raise UsageError(
+            f"{path}: written by a newer polydiff (format {version}). Update polydiff to resume."
+        )
+    return Checkpoint(path, step, config, facts, tensors)
+
+
+def restore(
+    checkpoint: Checkpoint, network: nn.Module, average: Mapping[str, Tensor], optimizer: Any
+) -> None:
+    """Put a checkpoint's weights, average and moments in place, each on the device where it belongs.
+
+    Errors: UsageError when the checkpoint is that of another network.
+    """
+    try:
+        network.load_state_dict(checkpoint.group("network"))
     except RuntimeError as error:
-        raise UsageError(f"{path} belongs to another network: {str(error).splitlines()[0]}") from error
-    for name, value in groups["average"].items():
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise UsageError(
+            f"{checkpoint.path}: belongs to another network ({' '.join(lines[1:2])}). "
+            "Resume with the same configuration, or choose another folder."
+        ) from error
+    for name, value in checkpoint.group("average").items():
         average[name].copy_(value)
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in groups["optimizer"].items():
+    for key, value in checkpoint.group("optimizer").items():
         index, name = key.split("/", 1)
         moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return int(metadata["step"])
+
+
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` as they come back from a checkpoint, so that both can be compared."""
+    result: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    return result
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

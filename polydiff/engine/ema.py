@@ -27,7 +27,8 @@ def power_exponent(width: float) -> float:
 def update_ema(average: dict[str, Tensor], weights: dict[str, Tensor], step: int, gamma: float) -> None:
     """Move `average` towards `weights` in place after step `step` (counted from 1).
 
-    The average keeps a share beta = (1 - 1/step)^(gamma + 1). At step 1 the average becomes the weights, so it needs no warm-up and no correction of bias.
+    The average keeps a share beta = (1 - 1/step)^(gamma + 1). At step 1 the average becomes the
+    weights, so it needs no warm-up and no correction of bias.
     """
     share = 1 - (1 - 1 / step) ** (gamma + 1)
     floating = [name for name, value in weights.items() if value.is_floating_point()]

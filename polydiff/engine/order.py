@@ -1,4 +1,8 @@
-"""Which examples make which batch: a function of (seed, step), so that resuming needs only the step."""
+"""Which examples make which batch: a function of (seed, step), so that resuming needs only the step.
+
+A step has one batch for all processes together. Process r of n takes its places r, r + n, r + 2n, ..., so the
+shares are as long as each other and together what one process with n times the batch size would take.
+"""
 
 from __future__ import annotations
 

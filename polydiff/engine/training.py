@@ -1,128 +1,59 @@
 """The training loop: one function for one processor, one GPU, or several processes under torchrun.
 
-Step k depends on (seed, rank, k) and the weights alone: batches, noise levels, noise and condition
-dropout are all functions of those numbers, so a run that was stopped and resumed is the run that was
-never stopped.
+Step k depends on the seed, k, the process and the weights alone, so a run that was stopped and resumed is
+the run that was never stopped.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from polydiff.engine.checkpoints import load_checkpoint, save_checkpoint
-from polydiff.engine.denoisers import Cond, Mask, State, precondition
+from polydiff.engine.checkpoints import as_json, read_checkpoint, restore, save_checkpoint
+from polydiff.engine.denoisers import Cond, precondition
 from polydiff.engine.ema import power_exponent, update_ema
-from polydiff.engine.noise import as_seeds, noise, uniform
-from polydiff.engine.processes import Fixed, Process
+from polydiff.engine.interrupts import stop_requests
+from polydiff.engine.objective import Batch, Objective, network_seed
+from polydiff.engine.processes import Process
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.training_config import TrainingConfig, check_same_run, learning_rate
+from polydiff.errors import PolydiffError, UsageError
 
-
-class Batch(NamedTuple):
-    """Clean states (B, N, ...), their masks, and encoded conditions (B, width)."""
-
-    state: State
-    mask: Mask
-    cond: Cond
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    log_sigma_mean and log_sigma_std place the noise levels: log(sigma / alpha) is normal with these
-    (Karras et al. 2022, section 5, for data of unit variance). ema_width is the relative width of the
-    weight average. The learning rate rises over `warmup` steps, stays, and falls linearly to zero over
-    the last `decay` of the run.
-    """
-
-    steps: int
-    batch_size: int = 32
-    learning_rate: float = 5e-4
-    warmup: int = 200
-    decay: float = 0.4
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    condition_dropout: float = 0.1
-    weighting: Literal["edm", "min_snr"] = "edm"
-    log_sigma_mean: float = -0.4
-    log_sigma_std: float = 1.4
-    ema_width: float = 0.1
-    seed: int = 0
-    log_every: int = 20
-    checkpoint_every: int = 500
+__all__ = ["Batch", "Interrupted", "TrainingConfig", "TrainingState", "fit", "make_accelerator"]
 
 
 @dataclass
 class TrainingState:
-    """What a callback may look at after a step: the average is the dictionary to sample from."""
+    """What a callback may look at after a step: the average is the dictionary to sample from.
+
+    `log` is filled at the steps that log: `loss` is a mean since the last log, over all processes. `saved`
+    says that the folder's checkpoint is of this step, so that files beside it can keep in step with it.
+    """
 
     step: int
     network: nn.Module
     average: dict[str, Tensor]
     log: dict[str, float] = field(default_factory=dict)
+    saved: bool = False
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The rate of step `step`, counted from 0."""
-    rise = min(1.0, (step + 1) / max(1, config.warmup))
-    fall = min(1.0, (config.steps - step) / max(1.0, config.decay * config.steps))
-    return config.learning_rate * min(rise, fall)
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop and did so after a whole step, with a checkpoint of it."""
 
 
-def noise_levels(config: TrainingConfig, schedule: Schedule, step: int, rank: int, ranks: int) -> Tensor:
-    """Times t (B,) float64, one a stratum: across all processes the quantiles are evenly spread."""
-    total = config.batch_size * ranks
-    offset = uniform(config.seed, "levels", step, (1,))[0]
-    quantile = (torch.arange(rank, total, ranks, dtype=torch.float64) + offset) / total
-    normal = torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6))
-    t = schedule.t_of_log_snr(-2 * (config.log_sigma_mean + config.log_sigma_std * normal))
-    # batches are sorted by length inside; strata must not be
-    shuffle = uniform(config.seed, f"strata/{rank}", step, (len(t),))[0].argsort()
-    return t[shuffle].clamp(0, 1)
-
-
-def loss_weight(config: TrainingConfig, schedule: Schedule, t: Tensor, sigma_data: float) -> Tensor:
-    """Weight of |x̂0 - x0|² at t, (B,).
-
-    edm: 1 / c_out², every level counts alike for the network's own output (Karras et al. 2022, eq. 8).
-    min_snr: min(snr, 5) + 1 / sigma_data² (Hang et al. 2023, eq. 6, kept positive at high noise).
-    """
-    snr = torch.exp(schedule.log_snr(t))
-    if config.weighting == "min_snr":
-        return snr.clamp(max=5.0) + 1 / sigma_data**2
-    return snr + 1 / sigma_data**2
-
-
-def sample_seeds(seed: int, rank: int, step: int, count: int) -> Tensor:
-    """Seeds (B,) for the noise of one step."""
-    draws = uniform(as_seeds(seed), f"samples/{rank}", step, (count,))[0]
-    return (draws * 2.0**53).long()
-
-
-def drop_conditions(cond: Cond, null: Cond, probability: float, seed: int, rank: int, step: int) -> Cond:
-    """Conditions with whole samples, and half as often single conditions, replaced by their null value.
-
-    The sample-wide drop trains the unconditional model that guidance needs; the single ones let a user
-    leave any condition open.
-    """
-    if not cond or probability <= 0:
-        return cond
-    count = len(next(iter(cond.values())))
-    everything = uniform(seed, f"drop/{rank}", step, (count,))[0] < probability
-    dropped = {}
-    for name, value in cond.items():
-        alone = uniform(seed, f"drop/{rank}/{name}", step, (count,))[0] < probability / 2
-        gone = (everything | alone).to(value.device).reshape(-1, *[1] * (value.dim() - 1))
-        dropped[name] = torch.where(gone, null[name].to(value), value)
-    return dropped
+def make_accelerator(device: str | None = None) -> Accelerator:
+    """accelerate on "cpu", or on the GPU where there is one: bf16 autocast on a GPU that has it, float32
+    elsewhere. Processes that torchrun started find each other."""
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    half = not cpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no")
 
 
 def fit(
@@ -138,76 +69,107 @@ def fit(
     resume: bool = False,
     accelerator: Accelerator | None = None,
     callbacks: tuple[Callable[[TrainingState], None], ...] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> TrainingState:
-    """Train `network` and return its last state; checkpoints go to `folder`.
+    """Train `network` in place and return its last state; checkpoints go to `folder`.
+
+    The first checkpoint is written before the first step, so a run can be resumed whenever it ends.
 
     Args:
-        batches: step (from 0) to this process's Batch; must be a pure function.
+        batches: step (from 0) to this process's share of the batch, config.batch_size samples; must be a
+            pure function. engine.order.BatchOrder says which examples.
         null: encoded null of each condition (1, width), needed for condition dropout.
         resume: go on from the folder's checkpoint; the result is bit for bit that of an unbroken run.
+        accelerator: make_accelerator() where None.
         callbacks: called on the main process after every step.
+        facts: what else makes the run what it is, as JSON values (such as a digest of the data); a resume
+            with others is refused.
+
+    Errors: UsageError where a run cannot be resumed or would not be the same; PolydiffError where the loss
+    is not finite or the folder cannot be written. Interrupted after a step in which SIGINT or SIGTERM came.
     """
-    accelerator = accelerator or Accelerator()
+    accelerator = accelerator or make_accelerator()
     rank, ranks, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    objective = Objective(processes, schedule, config, sigma_data, null or {}, rank, ranks)
+    learned = objective.learned
+    if not learned:
+        raise UsageError("Every component is Fixed: there is nothing to learn.")
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
-    average = {name: value.detach().clone().to(device) for name, value in network.state_dict().items()}
+    wrapped, optimizer = accelerator.prepare(network, optimizer)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    run = as_json({"processes": ranks, **_described(schedule, sigma_data), **(facts or {})})
     begin = 0
     if resume:
-        begin = load_checkpoint(folder, network, average, optimizer, config)
-    wrapped, optimizer = accelerator.prepare(network, optimizer)
-    carried = [name for name, process in processes.items() if isinstance(process, Fixed)]
-    denoiser = precondition(wrapped, schedule, sigma_data, carried=carried)
-    gamma = power_exponent(config.ema_width)
-    state = TrainingState(begin, network, average)
-    for step in range(begin, config.steps):
-        torch.manual_seed(hash((config.seed, rank, step)) % 2**63)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        batch = batches(step)
-        x0 = {name: value.to(device) for name, value in batch.state.items()}
-        mask = {name: value.to(device) for name, value in batch.mask.items()}
-        cond: Cond = {name: value.to(device) for name, value in batch.cond.items()}
-        cond = drop_conditions(cond, null or {}, config.condition_dropout, config.seed, rank, step)
-        t = noise_levels(config, schedule, step, rank, ranks).to(device)
-        seeds = sample_seeds(config.seed, rank, step, len(t)).to(device)
-        x = {
-            name: process.corrupt(
-                x0[name],
-                noise(seeds, f"train/{name}", 0, process.noise_shape(tuple(x0[name].shape[1:]))),
-                t,
-                schedule,
-                mask.get(name),
-            )
-            for name, process in processes.items()
-        }
-        denoised = denoiser(x, t, mask, cond)
-        weight = loss_weight(config, schedule, t, sigma_data)
-        losses = {
-            name: (weight * process.loss(denoised[name], x0[name], mask.get(name))).mean()
-            for name, process in processes.items()
-            if not isinstance(process, Fixed)
-        }
-        loss = torch.stack(list(losses.values())).sum()
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        update_ema(average, network.state_dict(), step + 1, gamma)
-        log = {}
-        if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-            rate = learning_rate(config, step)
-            log = {"loss": float(loss.detach()), "gradient_norm": float(norm), "rate": rate}
-            if not math.isfinite(log["loss"]):
-                raise FloatingPointError(
-                    f"the loss is {log['loss']} at step {step + 1}: lower the learning rate or check the data"
-                )
-        state = TrainingState(step + 1, network, average, log)
+        checkpoint = read_checkpoint(folder)
+        check_same_run(checkpoint, config, run)
+        restore(checkpoint, network, average, optimizer)
+        begin = checkpoint.step
+
+    def save(step: int) -> None:
         if accelerator.is_main_process:
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-                save_checkpoint(folder, step + 1, network, average, optimizer, config)
-            for callback in callbacks:
-                callback(state)
+            save_checkpoint(folder, step, network, average, optimizer, asdict(config), run)
+
+    save(begin)  # which also tells before the first step whether the folder can be written
+    denoiser = precondition(wrapped, schedule, sigma_data, carried=processes.keys() - set(learned))
+    gamma = power_exponent(config.ema_width)
+    state = TrainingState(begin, network, average, saved=True)
+    total, since, good = torch.zeros(len(learned), dtype=torch.float64, device=device), begin, begin
+    generators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(generators), stop_requests() as asked_to_stop:
+        for step in range(begin, config.steps):
+            torch.manual_seed(network_seed(config.seed, rank, step))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            batch = Batch(*({k: x.to(device) for k, x in part.items()} for part in batches(step)))
+            losses = objective.losses(denoiser, batch, step)
+            accelerator.backward(losses.sum())
+            norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            update_ema(average, network.state_dict(), step + 1, gamma)
+            total += losses.detach()
+
+            done = step + 1
+            stop = _agreed(asked_to_stop(), accelerator)
+            saves = stop or done == config.steps or done % config.checkpoint_every == 0
+            state = TrainingState(done, network, average, saved=saves)
+            if saves or done % config.log_every == 0:
+                means = accelerator.reduce(total / (done - since), "mean").tolist()
+                state.log = {"loss": sum(means), "gradient_norm": float(norm)}
+                state.log["rate"] = learning_rate(config, step)
+                if len(learned) > 1:
+                    state.log |= {f"loss/{name}": mean for name, mean in zip(learned, means, strict=True)}
+                if not all(math.isfinite(value) for value in state.log.values()):
+                    raise PolydiffError(
+                        f"The loss is {state.log['loss']} at step {done}. Lower the learning rate "
+                        f"({config.learning_rate}) or check the data; the checkpoint is of step {good}."
+                    )
+                total, since = torch.zeros_like(total), done
+            if saves:
+                save(done)
+                good = done
+            if accelerator.is_main_process:
+                for callback in callbacks:
+                    callback(state)
+            if stop:
+                raise Interrupted(f"Interrupted after step {done} of {config.steps}.")
     accelerator.wait_for_everyone()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # the network's own forward again
     return state
+
+
+def _described(schedule: Schedule, sigma_data: float) -> dict[str, Any]:
+    known = is_dataclass(schedule)  # whose repr says everything; another's may hold an address
+    return {"schedule": repr(schedule) if known else type(schedule).__name__, "sigma_data": sigma_data}
+
+
+def _agreed(stop: bool, accelerator: Accelerator) -> bool:
+    """Whether any process was asked to stop: a signal reaches them at different steps, and they must leave
+    at the same one."""
+    if accelerator.num_processes == 1:
+        return stop
+    if stop:
+        accelerator.set_trigger()
+    return accelerator.check_trigger()

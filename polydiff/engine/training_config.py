@@ -1,0 +1,85 @@
+"""How to train, and whether a checkpoint is of the run that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from polydiff.engine.checkpoints import Checkpoint
+from polydiff.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. Errors: UsageError for a value outside its range.
+
+    batch_size is that of one process. log_sigma_mean and log_sigma_std place the noise levels:
+    log(sigma / alpha) is normal with these (Karras et al. 2022, section 5, for data of unit variance).
+    ema_width is the relative width of the weight average. The learning rate rises over `warmup` steps,
+    stays, and falls linearly to zero over the last `decay` of the run.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    warmup: int = 200
+    decay: float = 0.4
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    condition_dropout: float = 0.1
+    weighting: Literal["edm", "min_snr"] = "edm"
+    log_sigma_mean: float = -0.4
+    log_sigma_std: float = 1.4
+    ema_width: float = 0.1
+    seed: int = 0
+    log_every: int = 20
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "clip", "log_sigma_std"):
+            self._require(name, getattr(self, name) > 0, "positive")
+        for name in ("warmup", "weight_decay"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("decay", "condition_dropout"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._require("ema_width", 0 < self.ema_width < 0.28, "between 0 and 0.28")
+        self._require("weighting", self.weighting in ("edm", "min_snr"), "'edm' or 'min_snr'")
+
+    def _require(self, name: str, good: bool, wanted: str) -> None:
+        if not good:
+            raise UsageError(f"training.{name} must be {wanted}, got {getattr(self, name)!r}.")
+
+
+FREE = frozenset({"log_every", "checkpoint_every"})
+"""What may differ after a resume: it changes what is written, not what is learned."""
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """The rate of step `step`, counted from 0."""
+    rise = min(1.0, (step + 1) / max(1, config.warmup))
+    fall = min(1.0, (config.steps - step) / max(1.0, config.decay * config.steps))
+    return config.learning_rate * min(rise, fall)
+
+
+def check_same_run(checkpoint: Checkpoint, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
+    """Raise a UsageError in one line unless the steps behind the checkpoint are those of this run.
+
+    The number of steps may differ while the learning rate has not begun to fall in either run.
+    """
+    advice = "Resume with the same, or start another run in another folder."
+    now = {**asdict(config), **facts}
+    for name, before in {**checkpoint.config, **checkpoint.facts}.items():
+        if name in now and name not in FREE | {"steps"} and now[name] != before:
+            raise UsageError(
+                f"{checkpoint.path}: the run has {name} = {before!r}, not {now[name]!r}. {advice}"
+            )
+    known = {name: value for name, value in checkpoint.config.items() if name in asdict(config)}
+    before, last = TrainingConfig(**known), checkpoint.step - 1
+    if last >= 0 and learning_rate(before, last) != learning_rate(config, last):
+        raise UsageError(
+            f"{checkpoint.path}: the run has steps = {before.steps}, not {config.steps}, and after "
+            f"{checkpoint.step} of them the learning rate follows from that. {advice}"
+        )
