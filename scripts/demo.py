@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polydiff
 
@@ -15,55 +16,56 @@ SCALE = {"C4": 60, "D4": 62, "E4": 64, "F4": 65, "G4": 67, "A4": 69, "B4": 71, "
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One clip to make: its place under the demo's folder, and the conditions."""
+class Part:
+    """What to make with one preset: `conditions` as Model.sample takes them, a file name for each sample."""
 
-    name: str
-    conditions: dict[str, object]
+    preset: str
+    conditions: dict[str, list[Any]]
+    names: list[str]
 
 
-def wanted() -> dict[str, list[Ask]]:
-    """What to make with each preset."""
-    digits = [
-        Ask(f"digits/{number}-{digit}-{speaker}", {"digit": digit, "speaker": speaker})
-        for speaker in SPEAKERS
-        for number, digit in enumerate(DIGITS)
+def parts() -> list[Part]:
+    """Ten digits by two speakers, one drum hit of each class, a scale on one instrument."""
+    spoken = [(digit, speaker) for speaker in SPEAKERS for digit in DIGITS]
+    classes = polydiff.load("audio/drums").conditions["class"].choices
+    instrument = polydiff.load("audio/notes").conditions["instrument"].choices[0]
+    return [
+        Part(
+            "audio/digits",
+            {"digit": [digit for digit, _ in spoken], "speaker": [speaker for _, speaker in spoken]},
+            [f"{DIGITS.index(digit)}-{digit}-{speaker}" for digit, speaker in spoken],
+        ),
+        Part("audio/drums", {"class": list(classes)}, list(classes)),
+        Part(
+            "audio/notes",
+            {"pitch": list(SCALE.values()), "instrument": [instrument] * len(SCALE)},
+            [f"{number}-{note}-{instrument}" for number, note in enumerate(SCALE, start=1)],
+        ),
     ]
-    drums = [Ask(f"drums/{name}", {"class": name}) for name in choices("audio/drums", "class")]
-    instrument = choices("audio/notes", "instrument")[0]
-    notes = [
-        Ask(f"notes/{step}-{note}-{instrument}", {"instrument": instrument, "pitch": midi})
-        for step, (note, midi) in enumerate(SCALE.items(), start=1)
-    ]
-    return {"audio/digits": digits, "audio/drums": drums, "audio/notes": notes}
-
-
-def choices(preset: str, condition: str) -> tuple[str, ...]:
-    return polydiff.load(preset).conditions[condition].choices
 
 
 def main(folder: Path) -> None:
+    """Write every clip with its provenance, one contact sheet, and a table of what is where."""
     begin = time.perf_counter()
     samples, titles = [], []
-    print(f"{'file':44}{'seconds':>8}{'rate':>8}{'peak':>7}{'seed':>6}{'took':>8}")
-    for preset, asks in wanted().items():
-        model = polydiff.load(preset)
-        for seed, ask in enumerate(asks):
-            start = time.perf_counter()
-            [sample] = model.sample(seed=seed, conditions=ask.conditions)
-            took = time.perf_counter() - start
-            path = folder / f"{ask.name}.wav"
+    print(f"{'file':42}{'seed':>6}{'length':>9}{'rate':>10}{'peak':>7}{'took':>8}")
+    for part in parts():
+        start = time.perf_counter()
+        stream = polydiff.load(part.preset).stream(seed=0, conditions=part.conditions)
+        for name, sample in zip(part.names, stream, strict=True):
+            took, start = time.perf_counter() - start, time.perf_counter()
+            path = folder / part.preset.rpartition("/")[2] / f"{name}.wav"
             sample.save(path)
             clip = sample.example
-            peak = abs(clip.waveform).max()
-            print(f"{path!s:44}{clip.duration:8.2f}{clip.sample_rate:8d}{peak:7.2f}{seed:6d}{took:7.2f}s", flush=True)
+            row = f"{path!s:42}{sample.seed:6}{clip.duration:7.2f} s{clip.sample_rate:7} Hz"
+            print(f"{row}{clip.peak:7.2f}{took:6.2f} s", flush=True)
             samples.append(sample)
-            titles.append(path.stem)
+            titles.append(name)
     sheet = folder / "contact.png"
     sheet.write_bytes(samples[0].domain.contact_sheet([sample.example for sample in samples], titles))
-    print(f"\n{len(samples)} clips, each with FILE.json that tells how it was made (polydiff replay FILE.json)")
-    print(f"{sheet}: the waveform and the spectrogram of each")
-    print(f"{time.perf_counter() - begin:.0f} s")
+    print(f"\n{len(samples)} clips in {time.perf_counter() - begin:.0f} s.")
+    print("Beside each FILE lies FILE.json, how it was made: `polydiff replay FILE.json` makes it again.")
+    print(f"{sheet} shows the waveform and the spectrogram of each.")
 
 
 if __name__ == "__main__":

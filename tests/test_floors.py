@@ -37,7 +37,9 @@ def test_blocks_for_networks_know_nothing_above_them() -> None:
 def test_only_the_command_line_imports_the_command_line() -> None:
     for file, module in imports(ROOT / "polydiff"):
         if module.startswith("polydiff.cli"):
-            assert file.startswith("polydiff/cli") or file == "polydiff/__main__.py", f"{file} imports {module}"
+            assert file.startswith("polydiff/cli") or file == "polydiff/__main__.py", (
+                f"{file} imports {module}"
+            )
 
 
 @pytest.mark.parametrize("package", PLUGINS, ids=lambda path: path.name)

@@ -14,7 +14,9 @@ import pytest
 import polydiff
 
 ROOT = Path(__file__).parents[1]
-PROJECTS = {"polydiff": ROOT} | {path.name: path for path in sorted((ROOT / "plugins").iterdir()) if path.is_dir()}
+PROJECTS = {"polydiff": ROOT} | {
+    path.name: path for path in sorted((ROOT / "plugins").iterdir()) if path.is_dir()
+}
 
 
 def project(folder: Path) -> dict:

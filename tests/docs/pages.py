@@ -110,7 +110,7 @@ def missing_line(expected: tuple[str, ...], printed: str) -> str | None:
     """
     lines = iter(" ".join(line.split()) for line in printed.splitlines())
     for line in expected:
-        pattern = ".*".join(re.escape(part) for part in " ".join(line.split()).split("…"))
+        pattern = ".*".join(re.escape(part.strip()) for part in " ".join(line.split()).split("…"))
         if line.strip() != "…" and not any(re.fullmatch(pattern, text) for text in lines):
             return line
     return None

@@ -1,4 +1,6 @@
-"""Runs one page from top to bottom in the current folder: `python -m tests.docs.run_page PAGE`. Fails at its first lie.
+"""Runs one page from top to bottom in the current folder and fails at its first lie:
+
+    python -m tests.docs.run_page PAGE
 
 `polydiff ...` runs in this process (an import of torch a command would be most of the time), and so do the
 two other commands that pages use in a way that a test cannot: `make X` is looked up, `pip install DIR` puts
@@ -8,7 +10,7 @@ the wheel of DIR on the path.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import importlib
 import io
 import os
 import shlex
@@ -41,11 +43,20 @@ def run_make(arguments: list[str]) -> str:
 
 
 def run_pip(arguments: list[str]) -> str:
-    folders = [word for word in arguments[1:] if Path(word).is_dir()]
+    folders = [word for word in (w.partition("[")[0] for w in arguments[1:]) if Path(word).is_dir()]
     if not folders:  # a package by its name: nothing to try without a registry
         return ""
     for folder in folders:
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(Path("wheels").absolute())]
+        build = [
+            sys.executable,
+            "-m",
+            "hatchling",
+            "build",
+            "-t",
+            "wheel",
+            "-d",
+            str(Path("wheels").absolute()),
+        ]
         subprocess.run(build, cwd=folder, check=True, capture_output=True)
     site = Path("site-packages").absolute()
     for wheel in Path("wheels").glob("*.whl"):
@@ -55,7 +66,7 @@ def run_pip(arguments: list[str]) -> str:
     importlib.invalidate_caches()
     from polydiff import registry
 
-    registry.get_registry.cache_clear()
+    registry._registry = None  # as in a new process: plugins are found anew
     return ""
 
 
@@ -103,7 +114,27 @@ def run_block(block: Block, names: dict[str, object]) -> None:
         raise AssertionError(f"write ```console with '$ ' before each command, not ```{block.language}")
 
 
+def bring_recordings() -> None:
+    """What readers are told to bring: folders of short recordings, here decaying tones."""
+    import numpy as np
+    import soundfile
+
+    names = [f"hits/{kind}/{take}.wav" for kind in ("hat", "kick", "snare") for take in range(4)]
+    names += [
+        f"recordings/{digit}_{who}_{take}.wav"
+        for digit in range(3)
+        for who in ("ann", "bob")
+        for take in "01"
+    ]
+    for number, name in enumerate(names):
+        time = np.arange(2400 + 100 * (number % 4)) / 8000
+        wave = np.sin(2 * np.pi * (200 + 40 * number) * time) * np.exp(-10 * time)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(name, 0.8 * wave, 8000)
+
+
 def run_page(page: Path) -> None:
+    bring_recordings()
     names: dict[str, object] = {"__name__": "__page__", "__page__": str(page)}
     for block in blocks(page):
         print(f"{page.name}, line {block.line}", file=sys.stderr, flush=True)
