@@ -54,25 +54,30 @@ class Plan:
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[Sample]:
         """Each sample as soon as it is done. `watch(t, x0_hat)` sees what each network call predicts."""
-        model, domain = self.model, self.model.domain
-        requests = [_engine_request(model, request, self.strength) for _, request in self.asks]
+        domain = self.model.domain
+        for position, state in self.states(callbacks, watch):
+            index, request = self.asks[position]
+            batch = {name: x[None].cpu() for name, x in state.items()}
+            mask = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in batch.items()}
+            example = domain.finish(domain.decode(batch, mask)[0], request)
+            yield Sample(example, self.provenance(index, request), domain)
+
+    def states(
+        self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
+    ) -> Iterator[tuple[int, State]]:
+        """Position in the plan and unbatched state of each sample, before it is decoded."""
+        requests = [_engine_request(self.model, request, self.strength) for _, request in self.asks]
         asked_once = get_registry().callbacks(self.info(tuple))
-        done = sample_requests(
+        yield from sample_requests(
             _watched(self._denoiser(), watch),
-            domain.processes(),
-            model.schedule,
+            self.model.domain.processes(),
+            self.model.schedule,
             self.table,
             requests,
             batch_size=self.batch_size,
             device=self.device,
             callbacks=[*asked_once, *callbacks],
         )
-        for position, state in done:
-            index, request = self.asks[position]
-            batch = {name: x[None].cpu() for name, x in state.items()}
-            mask = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in batch.items()}
-            example = domain.finish(domain.decode(batch, mask)[0], request)
-            yield Sample(example, self.provenance(index, request), domain)
 
     def info(self, execute: Callable[[], Any], output: str = "") -> RunInfo:
         """What the run hooks of plugins get to see."""

@@ -24,16 +24,19 @@ def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = _fields(model, first["loc"][:-1])
-            hint = did_you_mean(str(first["loc"][-1]), known) or f" Known: {', '.join(known) or 'none'}."
-            raise UsageError(f"{where}: unknown key {place!r}.{hint}") from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(
-            f"{where}: {place or model.__name__}: {message} (got {first['input']!r})."
-        ) from error
+        raise UsageError(one_line(error, model, where)) from error
+
+
+def one_line(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """The first of pydantic's findings about `model` as one line."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _fields(model, first["loc"][:-1])
+        hint = did_you_mean(str(first["loc"][-1]), known) or f" Known: {', '.join(known) or 'none'}."
+        return f"{where}: unknown key {place!r}.{hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {place or model.__name__}: {message} (got {first['input']!r})."
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -8,3 +8,4 @@ from polydiff.testing import DomainSuite
 class TestMyData(DomainSuite):
     domain = "mydata"
     data = Path(__file__).parent.parent / "data"
+    region = "0:6"

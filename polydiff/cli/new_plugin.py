@@ -1,0 +1,79 @@
+"""`polydiff new-plugin`: a package with a small real domain, to start one's own from."""
+
+from __future__ import annotations
+
+import csv
+import keyword
+import re
+from pathlib import Path
+
+import click
+
+from polydiff.errors import UsageError
+from polydiff.files import aside
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+STAND_IN = "mydata"  # what the new name replaces in the template
+LABELS = ("cold", "average", "warm")
+
+
+@click.command()
+@click.argument("name")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to write. [polydiff-NAME]")
+def command(name: str, out: Path | None) -> None:
+    """Write a plugin package for a domain called NAME: lower-case letters, digits and _.
+
+    The package works as it is, on time series in CSV files, with real data to try it on, and passes
+    polydiff's conformance suite. Make it yours from there; its README says how.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise UsageError(f"{name!r} cannot name a domain: lower-case letters, digits and _, a letter first.")
+    distribution = f"polydiff-{name.replace('_', '-')}"
+    folder = Path(distribution) if out is None else out
+    if folder.exists():
+        raise UsageError(f"{folder} exists; choose another folder with -o.")
+    with aside(folder) as temporary:
+        write_package(temporary, name)
+    click.echo(f"Wrote {folder}. Next:")
+    for line in (
+        f"cd {folder}",
+        "pip install -e '.[test]'",
+        "pytest",
+        f"polydiff train {name} --data data -o run",
+        "polydiff sample run -n 8 --label warm",
+    ):
+        click.echo(f"  {line}")
+
+
+def write_package(folder: Path, name: str) -> None:
+    """The template under another name, and the data as one CSV file a year."""
+    template = TEMPLATES / "plugin"
+    for path in sorted(template.rglob("*")):
+        if path.is_dir() or "__pycache__" in path.parts:
+            continue
+        target = folder / _renamed(str(path.relative_to(template)), name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_renamed(path.read_text(encoding="utf-8"), name), encoding="utf-8")
+    for label, year, months in labelled_years():
+        target = folder / "data" / label / f"{year}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join(["temperature", *months]) + "\n", encoding="utf-8")
+
+
+def labelled_years() -> list[tuple[str, str, list[str]]]:
+    """(label, year, twelve monthly temperatures), the years sorted by their mean into thirds."""
+    with (TEMPLATES / "elnino.csv").open(encoding="utf-8", newline="") as file:
+        years = [(row[0], row[1:]) for row in list(csv.reader(file))[1:]]
+    ranked = sorted(years, key=lambda item: sum(map(float, item[1])))
+    return [(LABELS[3 * i // len(ranked)], year, months) for i, (year, months) in enumerate(ranked)]
+
+
+def _renamed(text: str, name: str) -> str:
+    """
+    >>> _renamed("polydiff-mydata has polydiff_mydata and MyData", "sea_ice")
+    'polydiff-sea-ice has polydiff_sea_ice and SeaIce'
+    """
+    camel = "".join(word.capitalize() for word in name.split("_"))
+    text = text.replace(f"polydiff-{STAND_IN}", f"polydiff-{name.replace('_', '-')}")
+    title = name.replace("_", " ").capitalize()
+    return text.replace(STAND_IN, name).replace("MyData", camel).replace("Mydata", title)

@@ -1,0 +1,136 @@
+"""`polydiff train`: a model from a folder of files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polydiff.cli.output import echo_json, json_option
+from polydiff.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from polydiff.recipe import Recipe
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of training files.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--recipe", "recipe_name", help="A recipe of the domain. [default, where it has one]")
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with settings.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Such as config.width=128")
+@click.option("--steps", type=int, help="Training steps.")
+@click.option("--batch-size", type=int, help="Examples a step, on each process.")
+@click.option("--learning-rate", type=float, help="The highest learning rate.")
+@click.option("--seed", type=int, help="All that is random about the run.")
+@click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
+@click.option("--nproc", type=int, default=1, show_default=True, help="Processes, one a GPU.")
+@click.option("--dry-run", is_flag=True, help="Report on the data and the settings, and stop.")
+@click.option("--threads", type=int, help="Processor threads. [all but one]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[cuda where there is one]")
+@json_option
+def command(domain: str, **arguments: Any) -> int:
+    """Train a model of DOMAIN on the files in --data; the run's folder is a model folder at every checkpoint.
+
+    Labels come from the folder names, from metadata.csv or metadata.jsonl, or from the file names
+    (--set data.pattern='{digit}_{speaker}_{take}'). Settings, weakest first: built-in, the recipe (or the run
+    that is resumed), -c FILE, POLYDIFF_SECTION__KEY variables, --set, other flags.
+    """
+    nproc = arguments["nproc"]
+    if nproc < 1:
+        raise UsageError(f"--nproc must be at least 1, got {nproc}.")
+    from polydiff.cli.session import set_threads
+    from polydiff.train import prepare, run
+
+    set_threads(arguments["threads"])
+    recipe = _recipe(domain, arguments)
+    prepared = prepare(domain, arguments["data"], arguments["out"], recipe, arguments["resume"])
+    quiet = arguments["as_json"]
+    if arguments["dry_run"]:
+        _describe(prepared.dataset.report, prepared.domain.config, recipe, quiet)
+        return 0
+    if nproc > 1 and "LOCAL_RANK" not in os.environ:
+        return _launch(nproc, arguments["device"])
+    try:
+        model = run(prepared, lambda line: click.echo(line, err=True), arguments["device"])
+    except KeyboardInterrupt as error:
+        click.echo(f"{error or 'Interrupted.'} --resume goes on in {prepared.folder}.", err=True)
+        return INTERRUPTED
+    if quiet:
+        echo_json(
+            {
+                "model": str(prepared.folder),
+                "training": model.manifest.training,
+                "metrics": model.manifest.metrics,
+            }
+        )
+    else:
+        click.echo(f"Model: {prepared.folder}   try: polydiff sample {prepared.folder} -n 8")
+    return 0
+
+
+def _recipe(domain: str, arguments: dict[str, Any]) -> Recipe:
+    from polydiff.model_folder import MANIFEST, read_manifest
+    from polydiff.recipe import Recipe
+    from polydiff.registry import get_registry
+    from polydiff.settings import from_assignments, from_file, from_variables, merged
+
+    recipes = get_registry().domain(domain).recipes()
+    name, out, config = arguments["recipe_name"], arguments["out"], arguments["config"]
+    if name is not None and name not in recipes:
+        known = ", ".join(recipes) or "none"
+        raise UsageError(f"{domain} has no recipe {name!r}.{did_you_mean(name, recipes)} It has {known}.")
+    base: dict[str, Any] = {}
+    if arguments["resume"] and (out / MANIFEST).exists():
+        base = read_manifest(out).training.get("recipe", {})
+    elif name or "default" in recipes:
+        base = from_file(recipes[name or "default"])
+    flags = {k: arguments[k] for k in ("steps", "batch_size", "learning_rate", "seed")}
+    layers = [
+        (f"recipe {name or 'default'}", base),
+        (str(config), from_file(config) if config else {}),
+        ("environment", from_variables(Recipe.model_fields)),
+        ("--set", from_assignments(arguments["assignments"])),
+        ("flags", {"training": {k: v for k, v in flags.items() if v is not None}}),
+    ]
+    settings: dict[str, Any] = {}
+    recipe = Recipe()
+    for where, layer in layers:  # one by one, so that an error names the layer that is wrong
+        settings = merged(settings, layer)
+        recipe = Recipe.read(settings, where)
+    return recipe
+
+
+def _describe(report: Any, config: Any, recipe: Recipe, as_json: bool) -> None:
+    if as_json:
+        data = {"count": report.count, "skipped": list(report.skipped), "details": dict(report.details)}
+        echo_json(
+            {"data": data, "config": config.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json")}
+        )
+        return
+    for line in report.lines():
+        click.echo(line)
+    for section, values in (("config", config.model_dump()), *recipe.model_dump(exclude={"config"}).items()):
+        click.echo(f"{section}: {values}")
+    click.echo("Dry run: nothing was trained.")
+
+
+def _launch(nproc: int, device: str | None) -> int:
+    """Run this very command line in `nproc` processes under torchrun."""
+    import torch
+
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    if device == "cpu" or not torch.cuda.is_available():
+        environment["ACCELERATE_USE_CPU"] = "true"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc)]
+    try:
+        return subprocess.run([*torchrun, "-m", "polydiff", *sys.argv[1:]], env=environment).returncode
+    except KeyboardInterrupt:
+        return INTERRUPTED

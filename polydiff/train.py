@@ -1,0 +1,165 @@
+"""From a folder of files to a model folder: data, encoding, the engine's loop, a model a checkpoint."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from polydiff.dataset import Dataset
+from polydiff.domain import Domain
+from polydiff.engine.checkpoints import NAME as CHECKPOINT
+from polydiff.engine.training import TrainingState, fit, make_accelerator
+from polydiff.errors import UsageError, did_you_mean
+from polydiff.model import Model, make_schedule
+from polydiff.model_folder import MANIFEST, read_manifest
+from polydiff.recipe import Recipe
+from polydiff.registry import get_registry
+from polydiff.spec import RunInfo
+from polydiff.training_data import TrainingData
+from polydiff.training_log import TrainingLog
+from polydiff.validate import one_line, validated
+
+Echo = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything of a run that is known before its first step."""
+
+    kind: type[Domain]
+    dataset: Dataset
+    domain: Domain
+    recipe: Recipe
+    folder: Path
+    resume: bool
+
+
+def prepare(name: str, data: str | Path, folder: str | Path, recipe: Recipe, resume: bool) -> Preparation:
+    """Read the data and settle the configuration. Raises UsageError in one line.
+
+    A resumed run keeps the configuration in its folder, whatever the data would suggest now.
+    """
+    kind: type[Domain] = get_registry().domain(name)
+    folder = Path(folder)
+    if (folder / CHECKPOINT).exists() and not resume:
+        raise UsageError(f"{folder}: holds a training run. Go on with --resume, or choose another folder.")
+    if resume and not (folder / CHECKPOINT).exists():
+        raise UsageError(f"{folder}: no training run to resume ({CHECKPOINT} is not there).")
+    allowed = list(inspect.signature(kind.dataset).parameters)[1:]
+    for key in recipe.data:
+        if key not in allowed:
+            hint = did_you_mean(key, allowed) or f" Known: {', '.join(allowed) or 'none'}."
+            raise UsageError(f"data: unknown key {key!r} for {name}.{hint}")
+    dataset = kind.dataset(data, **recipe.data)
+    if resume and (folder / MANIFEST).exists():
+        manifest = read_manifest(folder)
+        if manifest.domain != name:
+            raise UsageError(f"{folder}: a run of the domain {manifest.domain!r}, not of {name!r}.")
+        config = validated(kind.Config, manifest.config, f"{folder / MANIFEST}: config")
+    else:
+        unknown = [key for key in recipe.config if key not in kind.Config.model_fields]
+        if unknown:
+            known = list(kind.Config.model_fields)
+            hint = did_you_mean(unknown[0], known) or f" Known: {', '.join(known) or 'none'}."
+            raise UsageError(f"config: unknown key {unknown[0]!r} for {name}.{hint}")
+        try:
+            config = kind.configure(dataset, recipe.config)
+        except ValidationError as error:
+            raise UsageError(one_line(error, kind.Config, "config")) from error
+    return Preparation(kind, dataset, kind(config), recipe, folder, resume)
+
+
+def run(prepared: Preparation, echo: Echo = print, device: str | None = None) -> Model:
+    """Train, and return the model, which also lies in the folder."""
+    accelerator = make_accelerator(device)
+    recipe, domain, folder = prepared.recipe, prepared.domain, prepared.folder
+    config = recipe.training_config()
+    say: Echo = echo if accelerator.is_main_process else lambda line: None
+    data = TrainingData(
+        domain, prepared.dataset, config.batch_size, config.seed, accelerator.process_index,
+        accelerator.num_processes,
+    )  # fmt: skip
+    for line in data.report.lines():
+        say(line)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = domain.network()
+    say(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {config.steps} steps")
+    begin = time.perf_counter()
+    facts = {"examples": len(data), "recipe": recipe.model_dump(mode="json")}
+
+    def model_of(weights: Mapping[str, torch.Tensor], step: int, figures: Mapping[str, float]) -> Model:
+        averaged: nn.Module = domain.network()
+        averaged.load_state_dict({name: value.cpu() for name, value in weights.items()})
+        seconds = round(time.perf_counter() - begin)
+        return Model.create(
+            domain,
+            averaged,
+            schedule=recipe.schedule,
+            sigma_data=recipe.sigma_data,
+            sampling=recipe.sampling,
+            training={**facts, "step": step, "seconds": seconds},
+            metrics=dict(figures),
+            card=recipe.card,
+        )
+
+    log = TrainingLog(folder, say, config.steps)
+    registry = get_registry()
+
+    def after_step(state: TrainingState) -> None:
+        log.step(state)
+        last = state.step == config.steps
+        draw = recipe.pictures.every and (state.step % recipe.pictures.every == 0 or last)
+        if not (state.saved or draw):
+            return
+        with torch.random.fork_rng(devices=[]):
+            model = model_of(state.average, state.step, log.figures)
+        model.save(folder)
+        if draw:
+            log.picture(state.step, _picture(model, recipe))
+
+    def execute() -> Model:
+        plugins = tuple(registry.callbacks(info))
+        state = fit(
+            network,
+            domain.processes(),
+            make_schedule(recipe.schedule),
+            data,
+            config,
+            folder,
+            sigma_data=recipe.sigma_data,
+            null=data.null,
+            resume=prepared.resume,
+            accelerator=accelerator,
+            callbacks=(after_step, *plugins),
+            facts={"data": data.digest},
+        )
+        return model_of(state.average, state.step, log.figures)
+
+    info = RunInfo("train", domain.name, execute, output=str(folder), settings=recipe.model_dump(mode="json"))
+    try:
+        model: Model = registry.run(info)
+    finally:
+        log.close()
+    registry.finished(info, [str(folder)])
+    return model
+
+
+def _picture(model: Model, recipe: Recipe) -> bytes:
+    """A contact sheet of samples, the choices of the first condition in turn."""
+    asked: dict[str, Any] = {}
+    for condition in model.conditions:
+        choices = getattr(condition, "choices", None)
+        if choices:
+            asked = {condition.name: list(choices)}
+            break
+    samples = model.sample(recipe.pictures.n, seed=0, steps=recipe.pictures.steps, conditions=asked)
+    return samples.contact_sheet()
