@@ -72,7 +72,9 @@ def import_file(path: Path) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
         return known
-    if known is not None or not name.isidentifier() or importlib.util.find_spec(name) is not None:
+    found = importlib.util.find_spec(name) if known is None and name.isidentifier() else None
+    itself = found is not None and Path(found.origin or "").resolve() == path.resolve()
+    if known is not None or not name.isidentifier() or (found is not None and not itself):
         raise Broken(f"{name!r} is taken or no module name", f"Rename {path.name}.")
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None

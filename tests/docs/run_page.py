@@ -43,8 +43,9 @@ def run_make(arguments: list[str]) -> str:
 
 
 def run_pip(arguments: list[str]) -> str:
-    folders = [word for word in (w.partition("[")[0] for w in arguments[1:]) if Path(word).is_dir()]
-    if not folders:  # a package by its name: nothing to try without a registry
+    words = [word.partition("[")[0] for word in arguments[1:]]
+    folders = [word for word in words if word != "." and Path(word).is_dir()]
+    if not folders:  # a package by its name, or this checkout, which is installed
         return ""
     for folder in folders:
         build = [
