@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -257,8 +257,6 @@ class Audio(Domain):
         network = dict(given.pop("network", {}))
         conditions = given.pop("conditions", None) or conditions_of(labels).root
         values = {"codec": {**defaults, **codec}, "network": network, "conditions": conditions, **given}
-        if "augmentation" not in values and any(getattr(c, "name", "") == "pitch" for c in conditions):
-            values["augmentation"] = {"speed": 0.003}  # five cents: the pitch stays what the label says
         config = validated(cls.Config, values, "config")
         if not config.codec.deviation:
             domain = cls(config)
@@ -277,7 +275,7 @@ class Audio(Domain):
         how = self.config.augmentation
         pitch = next((c for c in self.config.conditions if c.name == "pitch" and isinstance(c, Real)), None)
         if pitch is not None and "pitch" in conditions:
-            moved = pitch.parse(conditions["pitch"]) + 12 * math.log2(speed_factor(seed, how))
+            moved = cast(float, pitch.parse(conditions["pitch"])) + 12 * math.log2(speed_factor(seed, how))
             conditions = {**conditions, "pitch": min(max(moved, pitch.low), pitch.high)}
         return augment(example, seed, how), conditions
 

@@ -19,6 +19,7 @@ from polydiff_audio.loudness import HEADROOM_DB, amplitude, decibels
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 _FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+_LOSSY = (".ogg", ".mp3")
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _SILENCE = 1e-5  # -100 dBFS: below the last bit of a 16-bit file
@@ -97,9 +98,11 @@ def write(
         target = next((rate for rate in _MP3_RATES if rate >= clip.sample_rate), _MP3_RATES[-1])
         notes.append(f"mp3 has no rate of {clip.sample_rate} Hz: resampled to {target} Hz")
         clip = resample(clip, target)
-    lossy = suffix in (".ogg", ".mp3")
-    clip, turned_down = _peak_safe(clip, HEADROOM_DB if lossy and headroom_db is None else headroom_db)
-    data = _encode(clip, suffix, bits)
+    if suffix in _LOSSY:
+        data, turned_down = _encode_lossy(clip, suffix, HEADROOM_DB if headroom_db is None else headroom_db)
+    else:
+        clip, turned_down = _peak_safe(clip, headroom_db)
+        data = _encode(clip, suffix, bits)
     with aside(path) as temporary:
         temporary.write_bytes(data)
     return notes + turned_down
@@ -110,9 +113,20 @@ def to_bytes(clip: AudioClip, suffix: str = ".wav", bits: int = 16) -> bytes:
     return _encode(_peak_safe(clip, None)[0], suffix, bits)
 
 
+def _encode_lossy(clip: AudioClip, suffix: str, headroom_db: float) -> tuple[bytes, list[str]]:
+    """Lossy codecs overshoot: what was encoded is decoded, and turned down further if it clips."""
+    safe, notes = _peak_safe(clip, headroom_db)
+    while True:
+        data = _encode(safe, suffix, 16)
+        peak = float(np.abs(soundfile.read(io.BytesIO(data))[0]).max())
+        if peak < 1:
+            return data, notes
+        safe, notes = _peak_safe(clip, decibels(0.98 * safe.peak / peak))
+
+
 def _encode(clip: AudioClip, suffix: str, bits: int) -> bytes:
     data = clip.waveform.T
-    lossy = suffix in (".ogg", ".mp3")
+    lossy = suffix in _LOSSY
     if not lossy and bits < 32:
         # libsndfile scales floats by 2^15 - 1 on the way out but by 2^15 on the way in; integers written as
         # such make the round trip exact. 24 bits travel in the upper part of 32.

@@ -184,6 +184,6 @@ def _yin(frame: Array, longest: int, shortest: int, rate: int, threshold: float 
     lag = int(below[0])
     while lag + 1 < longest and normalised[lag + 1] < normalised[lag]:
         lag += 1
-    left, middle, right = normalised[lag - 1 : lag + 2]
+    left, middle, right = difference[lag - 1 : lag + 2]
     curve = left - 2 * middle + right
     return float(rate / (lag + (0.5 * (left - right) / curve if curve > 0 else 0.0)))
