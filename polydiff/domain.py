@@ -172,9 +172,12 @@ class Domain(ABC):
         """The Config for a model of this dataset: overrides first, the rest from the data or the defaults."""
         return cls.Config(**overrides)
 
-    def augment(self, example: Example, seed: int) -> Example:
-        """A changed copy that is as good as the original; all randomness comes from `seed`."""
-        return example
+    def augment(
+        self, example: Example, conditions: Mapping[str, Any], seed: int
+    ) -> tuple[Example, Mapping[str, Any]]:
+        """A changed copy that is as good as the original, and the conditions that are true of the copy (a
+        note played faster has another pitch); all randomness comes from `seed`."""
+        return example, conditions
 
     @classmethod
     def recipes(cls) -> dict[str, Path]:
