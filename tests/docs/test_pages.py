@@ -14,13 +14,22 @@ from tests.docs.pages import ROOT, Command, blocks, commands, missing_line, page
 
 PAGES = pages()
 
+# What a page does not say itself is made small, so that all pages run in a minute or two.
+CHEAP = {
+    "OMP_NUM_THREADS": "1",
+    "POLYDIFF_SAMPLING__STEPS": "4",
+    "POLYDIFF_TRAINING__STEPS": "2",
+    "POLYDIFF_PICTURES__EVERY": "0",
+    "HF_HUB_OFFLINE": "1",
+}
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs(page: Path, tmp_path: Path) -> None:
     if not any(block.language in ("python", "console") or block.title for block in blocks(page)):
         pytest.skip("nothing to run on this page")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.docs.run_page", str(page)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **CHEAP}
     done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr[-4000:]
 
