@@ -13,7 +13,7 @@ the node never enters a polynomial. Where sigma = 0 lambda is infinite: the firs
 for any polynomial, the second for a constant only, so there the order drops to one and the answer is x̂0.
 
 The read-out of ε̂ is stored as x̂0 - x / alpha = -(sigma / alpha) ε̂: one tensor operation, and the
-factor goes into the weights.
+factor goes into the weights. Nodes that are nearly all noise count as infinite ones.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ from polydiff.engine.schedules import EDM, Schedule
 from polydiff.engine.table import Row, Table, renoise, trimmed
 from polydiff.errors import UsageError, did_you_mean
 
+#: below this sigma is 10,000 alpha, and x / alpha would leave too few digits of x̂0 in float32
+LOWEST_LAMBDA = -math.log(1e4)
+
+#: times closer than this are one time
+SHORTEST_STEP = 1e-9
+
 
 @dataclass(frozen=True)
 class Node:
@@ -46,8 +52,8 @@ class Node:
 
     @property
     def finite(self) -> bool:
-        """Whether a polynomial in lambda can pass through this node."""
-        return math.isfinite(self.lam)
+        """Whether a polynomial in lambda can pass through this node: neither end, nor nearly all noise."""
+        return LOWEST_LAMBDA < self.lam < math.inf
 
 
 def _nodes(schedule: Schedule, times: Sequence[float]) -> list[Node]:
@@ -63,8 +69,12 @@ def _fill(
 
     Times that repeat are one time: a step of no length needs no network.
     """
-    numbers = [float(value) for value in times]
-    numbers = [value for i, value in enumerate(numbers) if i == 0 or value != numbers[i - 1]]
+    numbers: list[float] = []
+    for value in map(float, times):
+        if not numbers or abs(value - numbers[-1]) > SHORTEST_STEP:
+            numbers.append(value)
+    if len(numbers) > 1:
+        numbers[-1] = float(times[-1])
     if len(numbers) < 2 or numbers[1] > numbers[0]:
         raise UsageError("a sampler's times must begin with a fall, such as 1, 0.5, 0")
     runs: list[list[float]] = [numbers[:1]]
@@ -92,6 +102,11 @@ def _steps(nodes: list[Node], order: int) -> Iterator[tuple[list[Node], Node]]:
         yield used[:1] + [node for node in used[1:] if node.finite], target
 
 
+def _remaining(node: Node, target: Node) -> float:
+    """e^{lambda_t - lambda_s}: how much of the noise at `node` an ancestral step keeps, 0 to 1."""
+    return min(node.alpha * target.sigma / (target.alpha * node.sigma), 1.0)
+
+
 def _check_order(order: int, highest: int) -> None:
     if order not in range(1, highest + 1):
         raise UsageError(f"order must be a whole number from 1 to {highest}, got {order!r}")
@@ -115,9 +130,9 @@ def ddim(schedule: Schedule, times: Tensor | Sequence[float], eta: float = 0.0) 
     def fill(nodes: list[Node]) -> list[Row]:
         rows = []
         for node, target in pairwise(nodes):
-            remaining = (node.alpha * target.sigma / (target.alpha * node.sigma)) ** 2
-            kept = target.sigma * math.sqrt(1 - eta**2 * (1 - remaining))
-            rows.append(_ddim_row(node, target, kept, eta * target.sigma * math.sqrt(1 - remaining)))
+            fresh = 1 - _remaining(node, target) ** 2
+            kept = target.sigma * math.sqrt(1 - eta**2 * fresh)
+            rows.append(_ddim_row(node, target, kept, eta * target.sigma * math.sqrt(fresh)))
         return rows
 
     return _fill(f"ddim(eta={eta:g})" if eta else "ddim", schedule, times, fill)
@@ -130,7 +145,7 @@ def ddpm(schedule: Schedule, times: Tensor | Sequence[float]) -> Table:
         rows = []
         for node, target in pairwise(nodes):
             shrink = node.alpha / target.alpha
-            between = node.sigma**2 - (shrink * target.sigma) ** 2
+            between = max(node.sigma**2 - (shrink * target.sigma) ** 2, 0.0)
             share = between / node.sigma**2
             rows.append(
                 Row(
@@ -223,7 +238,7 @@ def dpmpp(schedule: Schedule, times: Tensor | Sequence[float], order: int = 2, e
         rows = []
         for used, target in _steps(nodes, order):
             node = used[0]
-            remaining = node.alpha * target.sigma / (target.alpha * node.sigma)  # e^{-h}
+            remaining = _remaining(node, target)
             kept = target.sigma * remaining**eta
             added = target.sigma * math.sqrt(1 - remaining ** (2 * eta))
             row = _ddim_row(node, target, kept, added)

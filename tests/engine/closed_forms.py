@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -90,7 +92,7 @@ class Mixture:
             )  # dy = eps d rho, eps = (y - x0) / rho, d rho = -rho d lam
 
         out = [y]
-        for start, end in zip(lams[:-1], lams[1:], strict=True):
+        for start, end in pairwise(lams):
             h = (end - start) / substeps
             for i in range(substeps):
                 lam = start + i * h
@@ -118,6 +120,5 @@ def times_at(schedule: Schedule, lams: list[float]) -> list[float]:
 
 
 def finish(denoiser, processes, table: Table, run: Run, mask=None, cond=None) -> Run:
-    for run in sample(denoiser, processes, table, run, mask, cond):  # noqa: B020
-        pass
-    return run
+    """The run after its last row."""
+    return deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()

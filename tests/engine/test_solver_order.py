@@ -36,7 +36,9 @@ def error(problem: Mixture, schedule, processes, solver: str, options: dict, ste
         y = y - y.mean(1, keepdim=True)
     if len(problem.means) == 1:
         variance = problem.variances[0]
-        path = [y * torch.sqrt((variance + math.exp(-2 * l)) / (variance + math.exp(-2 * LOW))) for l in lams]
+        path = [
+            y * torch.sqrt((variance + math.exp(-2 * lam)) / (variance + math.exp(-2 * LOW))) for lam in lams
+        ]
     else:
         path = problem.path(y, lams, substeps=max(128 // steps, 1))
     alphas = schedule.alpha(torch.tensor(times, dtype=torch.float64)).tolist()
