@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +47,7 @@ def prepare(name: str, data: str | Path, folder: str | Path, recipe: Recipe, res
     A resumed run keeps the configuration in its folder, whatever the data would suggest now.
     """
     kind: type[Domain] = get_registry().domain(name)
+    recipe.training_config()  # its ranges are checked before files are read
     folder = Path(folder)
     if (folder / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{folder}: holds a training run. Go on with --resume, or choose another folder.")
@@ -93,25 +93,24 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
         torch.manual_seed(config.seed)
         network = domain.network()
     say(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {config.steps} steps")
-    begin = time.perf_counter()
-    facts = {"examples": len(data), "recipe": recipe.model_dump(mode="json")}
+    settings = recipe.model_dump(mode="json")
+    facts = {"examples": len(data), "recipe": settings}
 
     def model_of(weights: Mapping[str, torch.Tensor], step: int, figures: Mapping[str, float]) -> Model:
         averaged: nn.Module = domain.network()
         averaged.load_state_dict({name: value.cpu() for name, value in weights.items()})
-        seconds = round(time.perf_counter() - begin)
         return Model.create(
             domain,
             averaged,
             schedule=recipe.schedule,
             sigma_data=recipe.sigma_data,
             sampling=recipe.sampling,
-            training={**facts, "step": step, "seconds": seconds},
+            training={**facts, "step": step, "seconds": round(log.seconds)},
             metrics=dict(figures),
             card=recipe.card,
         )
 
-    log = TrainingLog(folder, say, config.steps)
+    log = TrainingLog(folder, say, config.steps, config.batch_size * accelerator.num_processes)
     registry = get_registry()
 
     def after_step(state: TrainingState) -> None:
@@ -124,10 +123,15 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
             model = model_of(state.average, state.step, log.figures)
         model.save(folder)
         if draw:
-            log.picture(state.step, _picture(model, recipe))
+            try:
+                log.picture(state.step, _picture(model, recipe))
+            except Exception as error:  # a picture is worth less than the run
+                say(f"No picture of step {state.step}: {type(error).__name__}: {error}")
 
     def execute() -> Model:
         plugins = tuple(registry.callbacks(info))
+        if accelerator.is_main_process and not prepared.resume:  # so that a resume finds the settings
+            model_of(network.state_dict(), 0, {}).save(folder)
         state = fit(
             network,
             domain.processes(),
@@ -140,11 +144,15 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
             resume=prepared.resume,
             accelerator=accelerator,
             callbacks=(after_step, *plugins),
-            facts={"data": data.digest},
+            facts={
+                "data": f"{len(data)} examples ({data.digest})",
+                "data settings": settings["data"],
+                "config": settings["config"],
+            },
         )
         return model_of(state.average, state.step, log.figures)
 
-    info = RunInfo("train", domain.name, execute, output=str(folder), settings=recipe.model_dump(mode="json"))
+    info = RunInfo("train", domain.name, execute, output=str(folder), settings=settings)
     try:
         model: Model = registry.run(info)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +46,7 @@ def command(domain: str, **arguments: Any) -> int:
     if nproc < 1:
         raise UsageError(f"--nproc must be at least 1, got {nproc}.")
     from polydiff.cli.session import set_threads
+    from polydiff.engine.training import Interrupted
     from polydiff.train import prepare, run
 
     set_threads(arguments["threads"])
@@ -57,12 +57,18 @@ def command(domain: str, **arguments: Any) -> int:
         _describe(prepared.dataset.report, prepared.domain.config, recipe, quiet)
         return 0
     if nproc > 1 and "LOCAL_RANK" not in os.environ:
-        return _launch(nproc, arguments["device"])
+        from polydiff.cli.launch import launch
+
+        _check_gpus(nproc, arguments["device"])
+        return launch([sys.executable, "-m", "polydiff", *sys.argv[1:]], nproc)
     try:
         model = run(prepared, lambda line: click.echo(line, err=True), arguments["device"])
-    except KeyboardInterrupt as error:
-        click.echo(f"{error or 'Interrupted.'} --resume goes on in {prepared.folder}.", err=True)
+    except Interrupted as error:
+        if _first_process():
+            click.echo(f"{error} --resume goes on in {prepared.folder}.", err=True)
         return INTERRUPTED
+    if not _first_process():
+        return 0
     if quiet:
         echo_json(
             {
@@ -122,15 +128,13 @@ def _describe(report: Any, config: Any, recipe: Recipe, as_json: bool) -> None:
     click.echo("Dry run: nothing was trained.")
 
 
-def _launch(nproc: int, device: str | None) -> int:
-    """Run this very command line in `nproc` processes under torchrun."""
+def _check_gpus(nproc: int, device: str | None) -> None:
     import torch
 
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    if device == "cpu" or not torch.cuda.is_available():
-        environment["ACCELERATE_USE_CPU"] = "true"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc)]
-    try:
-        return subprocess.run([*torchrun, "-m", "polydiff", *sys.argv[1:]], env=environment).returncode
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    found = torch.cuda.device_count() if device != "cpu" else 0
+    if 0 < found < nproc:
+        raise UsageError(f"--nproc {nproc} needs a GPU for each process, and there are {found}.")
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"

@@ -49,8 +49,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def make_accelerator(device: str | None = None) -> Accelerator:
-    """accelerate on "cpu", or on the GPU where there is one: bf16 autocast on a GPU that has it, float32
-    elsewhere. Processes that torchrun started find each other."""
+    """accelerate on "cpu" or "cuda", where None on the GPU if there is one: bf16 autocast on a GPU that has
+    it, float32 elsewhere. Processes that torchrun started find each other.
+
+    Errors: UsageError for "cuda" where there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("There is no CUDA GPU that torch can use. Leave the device out to train on the CPU.")
     cpu = device == "cpu" or not torch.cuda.is_available()
     half = not cpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no")

@@ -1,11 +1,7 @@
-"""A run of a few milliseconds a step that has everything: masks, a carried component, conditions, dropout.
-
-As a program, `small_run.py FOLDER`, it trains without end in a process of its own and prints each step.
-"""
+"""A run of a few milliseconds a step that has everything: masks, a carried component, conditions, dropout."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +80,3 @@ def small_fit(folder: Path, steps: int = 8, *, dropout: float = 0.1, **arguments
     batches = given.pop("batches", None) or small_batches(config.batch_size, config.seed)
     schedule = given.pop("schedule", EDM())
     return fit(network, PROCESSES, schedule, batches, config, folder, null=NULL, **given)
-
-
-if __name__ == "__main__":  # trains, and writes a checkpoint a step, until somebody stops it
-    torch.set_num_threads(1)
-    small_fit(
-        Path(sys.argv[1]),
-        10**6,
-        decay=0.0,
-        checkpoint_every=1,
-        callbacks=(lambda s: print(s.step, flush=True),),
-    )

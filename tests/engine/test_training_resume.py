@@ -4,11 +4,8 @@ import os
 import pickle
 import resource
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +42,11 @@ def tensors(folder):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    torch.set_num_threads(1)  # threads do not survive a fork
 
 
 @pytest.fixture(scope="module")
@@ -271,18 +273,24 @@ def test_training_in_a_thread_is_the_same(tmp_path, unbroken):
 
 
 def test_kill_9_leaves_a_checkpoint_from_which_another_process_goes_on_exactly(tmp_path):
-    program = [sys.executable, str(Path(__file__).with_name("small_run.py")), str(tmp_path / "killed")]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:  # it writes a checkpoint a step, so that it is killed at any point of one
-            if int(line) >= 5:
-                process.kill()
-                break
-    assert process.returncode == -signal.SIGKILL
+    heard, says = os.pipe()
+    child = os.fork()  # a process of its own without the seconds that torch takes to import
+    if child == 0:
+        # a checkpoint a step, so that it is killed at any point of one
+        steps = {"steps": 10**6, "decay": 0.0, "checkpoint_every": 1}
+        small_fit(tmp_path / "killed", **steps, callbacks=(lambda state: os.write(says, b"."),))
+        os._exit(1)
+    os.close(says)
+    for _ in range(5):
+        assert os.read(heard, 1) == b"."
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    os.close(heard)
     (tmp_path / "killed" / f"{NAME}.part").write_bytes(
         b"half a checkpoint"
     )  # what is left at the worst point
     reached = read_checkpoint(tmp_path / "killed").step
-    assert reached >= 4
+    assert reached >= 5
     small_fit(tmp_path / "killed", reached + 2, decay=0.0, resume=True)
     small_fit(tmp_path / "whole", reached + 2, decay=0.0)
     assert same(tensors(tmp_path / "killed"), tensors(tmp_path / "whole"))
