@@ -224,8 +224,8 @@ def start_time(schedule: Schedule, strength: float) -> float:
 def times_from(times_of: Callable[[int], Tensor], start: float, steps: int) -> list[float]:
     """`steps` + 1 times from `start` to 0: the grid, made finer until so many of its times lie below.
 
-    >>> times_from(lambda n: torch.linspace(1, 0, n + 1), 0.5, 2)
-    [0.5, 0.25, 0.0]
+    >>> [round(t, 3) for t in times_from(lambda n: torch.linspace(1, 0, n + 1), 0.5, 2)]
+    [0.5, 0.333, 0.0]
     """
     if start >= 1 or steps < 1:  # a grid says best what is wrong with its steps
         return [float(t) for t in times_of(steps)]
