@@ -113,10 +113,10 @@ class RunningClauses(Clauses):
             choices: list[dict[str, Any]] = [{"keep": self.region}, {"redo": self.region}]
             for choice in choices:
                 request = SampleRequest(options=subject.kind.Options(), source=example, **choice)
-                known, keep = domain.known(request)
+                _, keep = domain.known(request)
                 [sample] = subject.model.sample(1, 0, steps=3, source=example, **choice)
-                state, _ = domain.encode([sample.example])
+                made, given = (domain.encode([x])[0] for x in (sample.example, example))
                 for name, kept in keep.items():
                     c.require(kept.any() and not kept.all(), f"{choice} keeps all or nothing of {name}")
-                    apart = (state[name][0] - known[name]).abs().flatten(1).mean(1)[kept].median()
+                    apart = (made[name] - given[name])[0].abs().flatten(1).mean(1)[kept].median()
                     c.require(float(apart) < 0.05, f"{choice}: {name} is {float(apart):.3g} away")
