@@ -24,7 +24,8 @@ lint: .venv/.stamp-test .venv/.stamp-lint  ## ruff and mypy
 	$(BIN)/python -m mypy
 
 docs: .venv/.stamp-docs  ## write the site to site/
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 install: .venv/.stamp-test .venv/.stamp-lint .venv/.stamp-docs  ## everything a contributor uses
 
