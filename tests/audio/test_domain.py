@@ -177,6 +177,8 @@ def test_notes_reach_the_user(domain, clips, tmp_path):
     notes = domain.save(out, tmp_path / "a.wav")
     assert notes == ["source: 8-bit samples", "new sound made at 8000 Hz and resampled to 16000 Hz"]
     assert domain.load(tmp_path / "a.wav").samples == out.samples
+    varied = made(domain, request_of(source=source))
+    assert varied.notes == ("source: 8-bit samples", "source: 16000 Hz resampled to 8000 Hz")
 
 
 def test_options_are_checked():

@@ -178,8 +178,9 @@ class Audio(Domain):
             clip = replace(example, waveform=loops.fold(example.waveform[:, :longer], samples))
         else:
             clip = soften(replace(example, waveform=example.waveform[:, :samples]))
-        source_notes = [f"source: {note}" for note in request.source.notes] if request.source else []
-        clip = replace(clip, notes=(*source_notes, *clip.notes))
+        if request.source is not None:
+            source = request.source if _kept(request) else self.fitted(request.source)
+            clip = replace(clip, notes=(*(f"source: {note}" for note in source.notes), *clip.notes))
         clip = normalise(clip, options.loudness or ("none" if _kept(request) else "peak"))
         clip = clip if options.channels is None else to_channels(clip, options.channels)
         return clip if options.sample_rate is None else resample(clip, options.sample_rate)

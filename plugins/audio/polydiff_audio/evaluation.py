@@ -21,6 +21,7 @@ from polydiff_audio.vocabulary import WORDS
 
 Array = NDArray[Any]
 Better = Literal["lower", "higher"]
+_EMBEDDED = 600  # real clips that are embedded for an outside judge: enough, and done in half a minute
 
 
 @dataclass(eq=False)
@@ -183,7 +184,7 @@ def _external_figures(made: Heard, left: Heard, right: Heard) -> dict[str, float
             )
         )
     if "openwakeword" in installed:
-        base = external.embed(right.clips)
+        base = external.embed(right.clips[:_EMBEDDED])
         count = min(len(left.clips), len(made.clips))
         figures["openwakeword_frechet"] = m.frechet_distance(external.embed(made.clips[:count]), base)
         figures["openwakeword_floor"] = m.frechet_distance(external.embed(left.clips[:count]), base)
