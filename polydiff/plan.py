@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -66,14 +66,13 @@ class Plan:
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[tuple[int, State]]:
         """Position in the plan and unbatched state of each sample, before it is decoded."""
-        requests = [_engine_request(self.model, request, self.strength) for _, request in self.asks]
         asked_once = get_registry().callbacks(self.info(tuple))
         yield from sample_requests(
             _watched(self._denoiser(), watch),
             self.model.domain.processes(),
             self.model.schedule,
             self.table,
-            requests,
+            _Requests(self.model, [request for _, request in self.asks], self.strength),
             batch_size=self.batch_size,
             device=self.device,
             callbacks=[*asked_once, *callbacks],
@@ -191,6 +190,8 @@ def make_plan(
         threads=torch.get_num_threads(),
         versions=versions(*([plugin] if plugin else [])),
     )
+    for _, request in asks[:1]:
+        engine_request(model, request, strength)  # what is wrong with a source shows here
     return Plan(model, table, asks, strength, size, device, record)
 
 
@@ -306,7 +307,28 @@ def _source(
     return domain.load(path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)
 
 
-def _engine_request(model: Model, request: SampleRequest, strength: float | None) -> Request:
+class _Requests(Sequence[Request]):
+    """Requests for the engine, each made when it is looked at: a thousand variations of one source need not
+    all be in memory."""
+
+    def __init__(self, model: Model, asked: Sequence[SampleRequest], strength: float | None) -> None:
+        self._model, self._asked, self._strength = model, asked, strength
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Request]: ...
+    def __getitem__(self, index: int | slice) -> Request | list[Request]:
+        if isinstance(index, slice):
+            return [engine_request(self._model, r, self._strength) for r in self._asked[index]]
+        return engine_request(self._model, self._asked[index], self._strength)
+
+
+def engine_request(model: Model, request: SampleRequest, strength: float | None) -> Request:
+    """What the engine needs to know of one sample: tensors, shapes and a seed."""
     domain = model.domain
     encoded = model.conditions.encode(request.conditions)
     cond = {name: torch.tensor(row, dtype=torch.float32) for name, row in encoded.items()}

@@ -195,6 +195,25 @@ def test_a_reference_that_leads_nowhere(ref: str, kind: type[PolydiffError], mes
         polydiff.load(ref)
 
 
+def test_a_reference_to_the_hub_fetches_two_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        if name == "gone/model":
+            raise LocalEntryNotFoundError("offline and not cached")
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert polydiff.load("hf://owner/name@v1").ref == "hf://owner/name@v1"
+    assert asked == [("owner/name", "v1", ["model.json", "weights.safetensors"])]
+    with pytest.raises(PolydiffError, match=r"hf://gone/model: cannot be fetched \(offline"):
+        polydiff.load("hf://gone/model")
+
+
 # --- sampling -----------------------------------------------------------------------------------------------
 
 
@@ -238,6 +257,17 @@ def test_guidance_reaches_the_network(model: Model) -> None:
 
 def test_ragged_sizes(model: Model) -> None:
     assert [values(model.sample(seed=0, steps=2, length=n)[0]).shape for n in (5, 30)] == [(5, 1), (30, 1)]
+
+
+def test_sizes_may_differ_in_one_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        type(model.domain), "shapes", lambda self, request: {"rows": (5 + request.seed % 4, 1)}
+    )
+    alone = model.sample(4, seed=0, steps=3, conditions={"label": "warm"})
+    together = model.sample(4, seed=0, steps=3, conditions={"label": "warm"}, batch_size=4)
+    assert [len(values(sample)) for sample in together] == [5, 6, 7, 8]
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(values(a), values(b), atol=1e-3)
 
 
 def test_strength_says_how_far_from_the_source(model: Model) -> None:

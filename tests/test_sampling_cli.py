@@ -80,6 +80,20 @@ def test_options_of_the_domain_are_flags(run: Any, model: str) -> None:
     assert "One of average, cold, warm" in " ".join(run("sample", model, "--help")[1].split())
 
 
+def test_a_models_own_help_does_not_wait_for_torch(model: str) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(series.PACKAGE)!r})
+from polydiff.cli.main import main
+assert main(["-p", "polydiff_mydata", "sample", {model!r}, "--help"]) == 0
+assert main(["-p", "polydiff_mydata", "sample", {model!r}, "--labl", "x"]) == 2
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--label" in done.stdout
+
+
 def test_shards_make_the_files_of_the_whole(run: Any, model: str) -> None:
     common = ("sample", model, "-n", 4, "--seed", 1, "--steps", 2)
     run(*common, "-o", "whole")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,24 @@ from polydiff.trajectory import Watcher
 
 DEFAULT_FOLDER = "samples"
 SHEET_MOST = 64  # pictures on one contact sheet
+TABLE_MOST = 40  # rows of the printed table
 OWN = ("shard", "resume", "trajectory", "suffix", "config", "assignments", "threads", "dry_run")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file, its record, and the example in it while it is held for the contact sheet."""
+
+    path: Path
+    record: Provenance
+    example: Any = None
 
 
 @dataclass(frozen=True)
 class Result:
     """What a run wrote."""
 
-    written: tuple[tuple[Path, Provenance], ...]
+    written: tuple[Written, ...]
     skipped: int
     sheet: Path | None
     seconds: float
@@ -47,13 +57,13 @@ class Result:
         return {
             "files": [
                 {
-                    "path": str(path),
-                    "provenance": str(manifest_path(path)),
-                    "seed": record.seed,
-                    "conditions": record.conditions,
-                    "notes": list(record.notes),
+                    "path": str(file.path),
+                    "provenance": str(manifest_path(file.path)),
+                    "seed": file.record.seed,
+                    "conditions": file.record.conditions,
+                    "notes": list(file.record.notes),
                 }
-                for path, record in self.written
+                for file in self.written
             ],
             "skipped": self.skipped,
             "contact_sheet": str(self.sheet) if self.sheet else None,
@@ -64,12 +74,12 @@ class Result:
     def print(self) -> None:
         """The report for people."""
         if self.written:
-            names = list(self.written[0][1].conditions)
-            rows = [
-                [str(path), str(record.seed), *_cells(record, names), "; ".join(record.notes)]
-                for path, record in self.written
-            ]
+            shown = self.written[:TABLE_MOST]
+            names = list(shown[0].record.conditions)
+            rows = [[str(file.path), *_cells(file.record, names)] for file in shown]
             echo_table(["FILE", "SEED", *map(str.upper, names), "NOTES"], rows)
+            if len(shown) < len(self.written):
+                click.echo(f"... and {len(self.written) - len(shown)} more")
         skipped = f", {self.skipped} were there already" if self.skipped else ""
         click.echo(f"{len(self.written)} written in {self.seconds:.1f} s{skipped}.")
         if self.sheet:
@@ -134,7 +144,7 @@ class SampleRun:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
-        written: list[tuple[Path, Provenance]] = []
+        written: list[Written] = []
         interrupted = False
         registry = get_registry()
         info = self.plan.info(lambda: self._write_all(written, quiet), str(self.folder))
@@ -142,8 +152,8 @@ class SampleRun:
             registry.run(info)
         except KeyboardInterrupt:
             interrupted = True
-        sheet = self._write_sheet() if self.sheet and (written or self.finished) else None
-        registry.finished(info, [str(path) for path, _ in written])
+        sheet = self._write_sheet(written)
+        registry.finished(info, [str(file.path) for file in written])
         return Result(
             tuple(written),
             len(self.finished),
@@ -153,12 +163,13 @@ class SampleRun:
             len(self.plan) - len(written),
         )
 
-    def _write_all(self, written: list[tuple[Path, Provenance]], quiet: bool) -> None:
+    def _write_all(self, written: list[Written], quiet: bool) -> None:
         for sample in progress(self._stream(), len(self.plan), "sampling", quiet):
             path = self.paths[sample.provenance.index]
+            held = sample.example if self.sheet and len(written) < SHEET_MOST else None
             with uninterrupted():
                 sample.save(path)
-                written.append((path, Provenance.read(manifest_path(path))))
+                written.append(Written(path, Provenance.read(manifest_path(path)), held))
 
     def _stream(self) -> Iterator[Sample]:
         watcher = Watcher(self.plan.model.domain) if self.trajectory else None
@@ -169,17 +180,23 @@ class SampleRun:
                     temporary.write_bytes(watcher.picture())
             yield sample
 
-    def _write_sheet(self) -> Path | None:
-        """A sheet of all that is in the folder of this run, what an earlier run finished included."""
-        domain = self.plan.model.domain
-        paths = [path for path in self.paths.values() if path.exists()][:SHEET_MOST]
-        if not paths or self.sheet is None:
+    def _write_sheet(self, written: Sequence[Written]) -> Path | None:
+        """A sheet of all that is in the folder of this run, what an earlier run finished included. A picture
+        that fails is worth a word and not the run."""
+        if self.sheet is None or not (written or self.finished):
             return None
-        records = [Provenance.read(manifest_path(path)) for path in paths]
-        examples = [domain.load(path) for path in paths]
-        titles = [Sample(x, record, domain).title for x, record in zip(examples, records, strict=True)]
+        domain, shown = self.plan.model.domain, {file.path: file for file in written}
+        try:
+            for path in (self.paths[index] for index in self.finished):
+                shown[path] = Written(path, Provenance.read(manifest_path(path)), domain.load(path))
+            files = [file for _, file in sorted(shown.items()) if file.example is not None][:SHEET_MOST]
+            titles = [Sample(file.example, file.record, domain).title for file in files]
+            picture = domain.contact_sheet([file.example for file in files], titles)
+        except Exception as error:
+            click.echo(f"No contact sheet: {error}", err=True)
+            return None
         with aside(self.sheet) as temporary:
-            temporary.write_bytes(domain.contact_sheet(examples, titles))
+            temporary.write_bytes(picture)
         return self.sheet
 
 
@@ -254,8 +271,9 @@ def _finished(plan: Plan, paths: Mapping[int, Path], resume: bool) -> tuple[int,
     return tuple(finished)
 
 
-def _cells(record: Provenance, names: list[str]) -> list[str]:
-    return [_cell(record.conditions.get(name)) for name in names]
+def _cells(record: Provenance, names: Sequence[str]) -> list[str]:
+    conditions = [_cell(record.conditions.get(name)) for name in names]
+    return [str(record.seed), *conditions, "; ".join(record.notes)]
 
 
 def _cell(value: Any) -> str:
