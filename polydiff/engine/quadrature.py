@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,6 @@ UNIFORM_WEIGHTS = (
     (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 )
 _LEGENDRE = np.polynomial.legendre.leggauss(32)
-_LAGUERRE = np.polynomial.laguerre.laggauss(4)
 
 
 def _lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
@@ -30,13 +28,10 @@ def _lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
 def exponential_weights(nodes: Sequence[float], start: float, end: float, rate: float) -> list[float]:
     """∫ |rate| e^{rate (λ - λ*)} L_k(λ) dλ over (start, end), λ* being the end where the integrand is 1.
 
-    λ* is `end` for rate > 0 and `start` for rate < 0, and `end` may be infinite for rate < 0. By Gauss
-    quadrature, which loses no digits however short the step: closed forms in powers of 1 / h do.
+    λ* is `end` for rate > 0 and `start` for rate < 0. By Gauss quadrature, which loses no digits however
+    short the step: closed forms in powers of 1 / h do.
     """
-    if math.isinf(end):
-        points, weights = start + _LAGUERRE[0] / -rate, _LAGUERRE[1]
-    else:
-        points = start + (end - start) * (_LEGENDRE[0] + 1) / 2
-        origin = end if rate > 0 else start
-        weights = _LEGENDRE[1] * (end - start) / 2 * abs(rate) * np.exp(rate * (points - origin))
+    points = start + (end - start) * (_LEGENDRE[0] + 1) / 2
+    origin = end if rate > 0 else start
+    weights = _LEGENDRE[1] * (end - start) / 2 * abs(rate) * np.exp(rate * (points - origin))
     return (_lagrange(nodes, points) @ weights).tolist()

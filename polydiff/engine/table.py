@@ -41,10 +41,10 @@ class Row:
     @property
     def operations(self) -> int:
         """Tensor operations of the arithmetic, one component: the read-out, then a term each."""
-        read = (self.p != 0) + (self.q != 1)
-        terms = sum(value != 0 for value in (self.a, *self.b, self.base, self.c))
-        scaled_first = self.a not in (0.0, 1.0)
-        return read + max(terms - 1, 0) + scaled_first
+        weights = [value for value in (self.a, *self.b, self.base, self.c) if value != 0] or [0.0]
+        # a first weight of one needs no product of its own
+        move = len(weights) - (weights[0] == 1 and len(weights) > 1)
+        return (self.p != 0) + (self.q != 1) + move
 
 
 @dataclass(frozen=True)

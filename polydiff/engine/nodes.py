@@ -1,0 +1,82 @@
+"""The nodes of a grid as solvers see them, and the frame that every solver fills."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Row, Table, renoise
+from polydiff.errors import UsageError
+
+#: below this sigma is 10,000 alpha, and x / alpha would leave too few digits of x̂0 in float32
+LOWEST_LAMBDA = -math.log(1e4)
+
+#: times closer than this are one time
+SHORTEST_STEP = 1e-9
+
+
+@dataclass(frozen=True)
+class Node:
+    """One time of a grid in the four coordinates that formulas are written in."""
+
+    t: float
+    alpha: float
+    sigma: float
+    lam: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether a polynomial in lambda can pass through this node: neither end, nor nearly all noise."""
+        return LOWEST_LAMBDA < self.lam < math.inf
+
+
+def nodes_at(schedule: Schedule, times: Sequence[float]) -> list[Node]:
+    t = torch.tensor(times, dtype=torch.float64)
+    columns = (t, schedule.alpha(t), schedule.sigma(t), schedule.log_snr(t) / 2)
+    return [Node(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def fill_table(
+    name: str, schedule: Schedule, times: Tensor | Sequence[float], fill: Callable[[list[Node]], list[Row]]
+) -> Table:
+    """A table over falling runs of times; a rise between two runs adds the noise that belongs there.
+
+    Times that repeat are one time: a step of no length needs no network.
+    """
+    numbers: list[float] = []
+    for value in map(float, times):
+        if not numbers or abs(value - numbers[-1]) > SHORTEST_STEP:
+            numbers.append(value)
+    if len(numbers) > 1:
+        numbers[-1] = float(times[-1])
+    if len(numbers) < 2 or numbers[1] > numbers[0]:
+        raise UsageError("a sampler's times must begin with a fall, such as 1, 0.5, 0")
+    runs: list[list[float]] = [numbers[:1]]
+    for before, after in pairwise(numbers):
+        if after > before:
+            runs.append([])
+        runs[-1].append(after)
+    rows: list[Row] = []
+    last: Node | None = None
+    for run in runs:
+        nodes = nodes_at(schedule, run)
+        if last is not None:
+            keep = nodes[0].alpha / last.alpha
+            added = math.sqrt(max(nodes[0].sigma ** 2 - (keep * last.sigma) ** 2, 0.0))
+            rows[-1] = renoise(rows[-1], keep, added)
+        rows += fill(nodes)
+        last = nodes[-1]
+    return Table(rows=tuple(rows), end=numbers[-1], solver=name)
+
+
+def steps_of(nodes: list[Node], order: int) -> Iterator[tuple[list[Node], Node]]:
+    """For each step the nodes a polynomial may use, newest first, and the node to reach."""
+    for i, target in enumerate(nodes[1:]):
+        used = [node for node in reversed(nodes[max(i - order + 1, 0) : i + 1])]
+        yield used[:1] + [node for node in used[1:] if node.finite], target
