@@ -18,8 +18,8 @@ from polydiff.domain import Domain
 from polydiff.engine.schedules import EDM, RectifiedFlow
 from polydiff.errors import PluginError, PolydiffError, UsageError
 from polydiff.model import Model
-from polydiff.plan import start_time
 from polydiff.replay import replay
+from polydiff.stops import start_time
 from tests import series
 
 
