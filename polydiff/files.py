@@ -39,6 +39,8 @@ def aside(path: str | Path) -> Iterator[Path]:
             temporary = room / path.name
             yield temporary
             if temporary.is_file():
+                # safetensors makes files that only their owner may read; a model is for sharing
+                temporary.chmod(temporary.stat().st_mode | room.stat().st_mode & 0o444)
                 _to_disk(temporary)
             elif path.is_dir():
                 os.replace(path, room / f"{path.name}.old")  # a folder cannot be replaced in one move
