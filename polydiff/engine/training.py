@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def fit(
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
-    wrapped, optimizer = accelerator.prepare(network, optimizer)
+    wrapped, optimizer = accelerator.prepare(network.train(), optimizer)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     run = as_json({"processes": ranks, **_described(schedule, sigma_data), **(facts or {})})
     begin = 0
@@ -122,7 +123,9 @@ def fit(
     state = TrainingState(begin, network, average, saved=True)
     total, since, good = torch.zeros(len(learned), dtype=torch.float64, device=device), begin, begin
     generators = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(generators), stop_requests() as asked_to_stop:
+    with ExitStack() as at_the_end, torch.random.fork_rng(generators), stop_requests() as asked_to_stop:
+        # which gives the network its own forward back, without autocast
+        at_the_end.callback(accelerator.unwrap_model, wrapped, keep_fp32_wrapper=False)
         for step in range(begin, config.steps):
             torch.manual_seed(network_seed(config.seed, rank, step))
             for group in optimizer.param_groups:
@@ -161,7 +164,6 @@ def fit(
             if stop:
                 raise Interrupted(f"Interrupted after step {done} of {config.steps}.")
     accelerator.wait_for_everyone()
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # the network's own forward again
     return state
 
 

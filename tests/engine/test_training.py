@@ -218,6 +218,14 @@ def test_callbacks_cannot_disturb_a_run_and_a_run_leaves_random_numbers_alone(tm
     assert all(torch.equal(plain.average[name], noisy.average[name]) for name in plain.average)
 
 
+def test_a_network_that_was_sampled_from_is_trained_with_its_dropout(tmp_path):
+    fresh, used = (
+        small_fit(tmp_path / n, 3, network=net)
+        for n, net in (("a", small_network()), ("b", small_network().eval()))
+    )
+    assert all(torch.equal(fresh.average[name], used.average[name]) for name in fresh.average)
+
+
 def test_a_mixed_precision_run_keeps_the_state_in_float32(tmp_path):
     """bf16 as on a GPU, through accelerate; the network's own forward is given back afterwards."""
     seen = []
