@@ -1,0 +1,105 @@
+"""Requests of any size, batched, padded and returned one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closed_forms import ALL_SCHEDULES
+
+from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.requests import Request, default_batch_size, sample_requests
+from polydiff.engine.solvers import make_table
+from polydiff.errors import UsageError
+
+EDM = ALL_SCHEDULES["edm"]
+TABLE = make_table("adams", EDM, 4)
+X = {"x": Gaussian()}
+
+
+def shrink(x, t, mask, cond):
+    return {name: value * 0.2 for name, value in x.items()}
+
+
+def test_results_come_in_order_at_their_own_sizes_as_batches_finish():
+    seen = []
+
+    def denoiser(x, t, mask, cond):
+        seen.append((tuple(x["x"].shape), mask["x"].sum(1).tolist() if mask else None))
+        return shrink(x, t, mask, cond)
+
+    wanted = [Request({"x": (n, 2)}, seed=n) for n in (3, 5, 4)]
+    stream = sample_requests(denoiser, X, EDM, TABLE, wanted, batch_size=2)
+    index, state = next(stream)
+    assert (index, state["x"].shape) == (0, (3, 2))
+    assert set(map(str, seen)) == {"((2, 5, 2), [3, 5])"}
+    assert [(i, tuple(s["x"].shape)) for i, s in stream] == [(1, (5, 2)), (2, (4, 2))]
+    assert seen[-1] == ((1, 4, 2), None)  # equal sizes need no mask
+
+
+def test_what_is_kept_is_exact_for_the_requests_that_keep():
+    known = {"x": torch.full((3, 2), 0.7)}
+    wanted = [
+        Request({"x": (3, 2)}, 1, known=known, keep={"x": torch.tensor([True, False, True])}),
+        Request({"x": (5, 2)}, 2),
+    ]
+    free = dict(sample_requests(shrink, X, EDM, TABLE, [Request({"x": (3, 2)}, 1), wanted[1]], 2))
+    kept = dict(sample_requests(shrink, X, EDM, TABLE, wanted, 2))
+    assert torch.equal(kept[0]["x"][[0, 2]], known["x"][[0, 2]])
+    assert torch.equal(kept[0]["x"][1], free[0]["x"][1])
+    assert torch.equal(kept[1]["x"], free[1]["x"])
+
+
+def test_conditions_are_stacked_and_fixed_components_padded():
+    processes = {"x": Gaussian(), "context": Fixed()}
+
+    def denoiser(x, t, mask, cond):
+        assert cond["speaker"].shape == (2, 3)
+        assert x["context"][0, 2:].abs().max() == 0
+        return {"x": x["x"] * 0}
+
+    wanted = [
+        Request({"x": (n, 1)}, n, {"speaker": torch.ones(3)}, init={"context": torch.ones(n, 4)})
+        for n in (2, 6)
+    ]
+    for (_, state), n in zip(
+        sample_requests(denoiser, processes, EDM, TABLE, wanted, batch_size=2), (2, 6), strict=True
+    ):
+        assert torch.equal(state["context"], torch.ones(n, 4))
+        assert torch.equal(state["x"], torch.zeros(n, 1))
+
+
+def test_callbacks_hear_every_row_of_every_batch():
+    rows = []
+    wanted = [Request({"x": (2, 1)}, n) for n in range(3)]
+    list(sample_requests(shrink, X, EDM, TABLE, wanted, 2, callbacks=[lambda run: rows.append(run.row)]))
+    assert rows == [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+def test_no_requests_are_no_work():
+    assert list(sample_requests(shrink, X, EDM, TABLE, [])) == []
+
+
+def test_on_a_cpu_samples_are_made_alone():
+    assert default_batch_size("cpu") == 1
+    assert default_batch_size("cuda:0") == 16
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([Request({}, 0)], "neither a shape nor an init for component 'x'"),
+        ([Request({"x": (2, 1)}, 0), Request({"x": (2, 3)}, 0)], "differs between requests"),
+        ([Request({"x": (2, 1)}, 0), Request({"x": (2, 1)}, 0, {"a": torch.ones(1)})], "same conditions"),
+        ([Request({"x": (2, 1)}, 0), Request({"x": (2, 1)}, 0, init={"x": torch.ones(2, 1)})], "give init"),
+        ([Request({"x": (2, 1)}, 0, init={"z": torch.ones(2, 1)})], "no process for component 'z'"),
+        ([Request({"x": (2, 1)}, 0, keep={"x": torch.ones(2).bool()})], "known values are not given"),
+    ],
+)
+def test_requests_that_do_not_fit_are_named(wanted, message):
+    with pytest.raises(UsageError, match=message):
+        list(sample_requests(shrink, X, EDM, TABLE, wanted, batch_size=2))
+
+
+def test_a_batch_size_below_one_is_refused():
+    with pytest.raises(UsageError, match="batch_size"):
+        list(sample_requests(shrink, X, EDM, TABLE, [Request({"x": (2, 1)}, 0)], batch_size=0))
