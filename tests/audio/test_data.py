@@ -56,6 +56,7 @@ def test_bad_files_are_skipped_and_named(tmp_path):
         ("text.wav", "is a text "),
     ]
     assert data.report.details["sample rate"] == "8000 Hz (1), 16000 Hz (1)"
+    assert data.report.details["silence"] == "1 silent, left out"
     assert data.report.details["clipping"].startswith("1 with flat tops")
     assert "median" in data.report.details["length"]
 
@@ -96,6 +97,15 @@ def test_arrays_are_read(archive):
     assert data[0].load().sample_rate == 8000
     renamed = read_dataset(archive, labels={"pitch": "take"})
     assert renamed[0].conditions == {"pitch": 7}
+
+
+def test_silent_and_broken_rows_are_left_out(tmp_path):
+    wave = np.ones((3, 100), np.float32)
+    wave[1], wave[2, 5] = 0, np.nan
+    np.savez(tmp_path / "a.npz", wave=wave, sample_rate=8000)
+    data = read_dataset(tmp_path / "a.npz")
+    assert len(data) == 1
+    assert [why for _, why in data.report.skipped] == ["is silent", "holds NaN or infinite samples"]
 
 
 def test_what_cannot_be_used_is_told(archive, tmp_path):

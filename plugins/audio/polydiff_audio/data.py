@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def read_dataset(
     """
     path = Path(path)
     if path.suffix == ".npz":
-        rows, skipped = [*_npz_rows(path, trim)], list[tuple[str, str]]()
+        rows, skipped = _npz_rows(path, trim)
     else:
         pattern = pattern and re.sub(rf"({'|'.join(map(re.escape, files.SUFFIXES))})$", "", pattern)
         listed = labelled_files(path, files.SUFFIXES, "label", pattern)
@@ -67,7 +67,7 @@ def read_dataset(
         Item(row.load, {new: row.labels[old] for new, old in keep.items() if old in row.labels}, row.source)
         for row in rows
     ]
-    return Dataset(items, DataReport(len(items), tuple(skipped), _details(rows)))
+    return Dataset(items, DataReport(len(items), tuple(skipped), _details(rows, skipped)))
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,25 @@ def sounding(wave: np.ndarray, sample_rate: int) -> int:
 
 
 def clipped_samples(wave: np.ndarray) -> int:
-    """Samples at full scale that have a neighbour there too: the flat tops of a clipped recording.
+    """Samples in flat tops, the mark of a clipped recording: two neighbours or more at full scale, or four or
+    more at the clip's own peak, where it was clipped first and turned down later.
 
     >>> clipped_samples(np.array([[0.0, 1.0, 1.0, 0.5, -1.0, 0.0]]))
     2
+    >>> clipped_samples(0.5 * np.array([[0.0, 1.0, 1.0, 1.0, 1.0, 0.0]]))
+    4
     """
-    top = np.abs(wave) >= 1 - 2**-14
-    beside = np.zeros_like(top)
-    beside[..., 1:] |= top[..., :-1]
-    beside[..., :-1] |= top[..., 1:]
-    return int((top & beside).sum())
+    level = np.abs(np.atleast_2d(wave))
+    flat = level >= max(float(level.max()) * (1 - 1e-6), 1e-4)
+    return int(
+        sum((_runs(row >= 1 - 2**-14, 2) | _runs(top, 4)).sum() for row, top in zip(level, flat, strict=True))
+    )
+
+
+def _runs(mask: np.ndarray, least: int) -> np.ndarray:
+    """Where `mask` is True for at least so many neighbours."""
+    starts = np.convolve(mask, np.ones(least), "valid") == least if len(mask) >= least else np.zeros(0, bool)
+    return np.convolve(starts, np.ones(least)) > 0 if len(starts) else np.zeros(len(mask), bool)
 
 
 def _file_rows(
@@ -159,7 +168,7 @@ def _read(path: Path, trim: bool) -> AudioClip:
     return _cut(clip, slice(0, sounding(clip.waveform, clip.sample_rate))) if trim else clip
 
 
-def _npz_rows(path: Path, trim: bool) -> Iterator[Row]:
+def _npz_rows(path: Path, trim: bool) -> tuple[list[Row], list[tuple[str, str]]]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file. Give the folder or the .npz file that holds the clips.")
     try:
@@ -177,9 +186,16 @@ def _npz_rows(path: Path, trim: bool) -> Iterator[Row]:
         for name, values in arrays.items()
         if values.shape == (len(waves),)
     }
+    rows: list[Row] = []
+    skipped: list[tuple[str, str]] = []
     full = 2.0 ** (8 * waves.dtype.itemsize - 1) if waves.dtype.kind == "i" else 1.0
     for i, wave in enumerate(waves):
         cut = np.atleast_2d(wave)[:, : int(lengths[i])]
+        if not np.isfinite(cut).all() or not cut.any():
+            skipped.append(
+                (f"{path}[{i}]", "is silent" if not cut.any() else "holds NaN or infinite samples")
+            )
+            continue
         cut = cut[:, : sounding(cut / full, rate)] if trim else cut
 
         def load(cut: np.ndarray = cut) -> AudioClip:
@@ -187,7 +203,8 @@ def _npz_rows(path: Path, trim: bool) -> Iterator[Row]:
 
         labels = {name: values[i] for name, values in columns.items()}
         clipped = clipped_samples(cut / np.float32(full))
-        yield Row(load, labels, f"{path}[{i}]", rate, len(cut), cut.shape[1] / rate, clipped)
+        rows.append(Row(load, labels, f"{path}[{i}]", rate, len(cut), cut.shape[1] / rate, clipped))
+    return rows, skipped
 
 
 def _plain(value: Any) -> Any:
@@ -244,14 +261,16 @@ def _kept_names(rows: list[Row], labels: Iterable[str] | Mapping[str, str] | Non
     return {new: _known(rows, old) for new, old in chosen.items()}
 
 
-def _details(rows: list[Row]) -> dict[str, str]:
+def _details(rows: list[Row], skipped: list[tuple[str, str]]) -> dict[str, str]:
     seconds = np.array([row.duration for row in rows])
     rates, channels = Counter(row.sample_rate for row in rows), Counter(row.channels for row in rows)
     clipped = [row for row in rows if row.clipped]
+    silent = sum(why.startswith("is silent") for _, why in skipped)
     return {
         "length": f"{seconds.min():.2f} to {seconds.max():.2f} s, median {np.median(seconds):.2f} s, "
         f"in all {seconds.sum() / 60:.1f} min",
         "sample rate": ", ".join(f"{rate} Hz ({count})" for rate, count in rates.most_common()),
         "channels": ", ".join(f"{number} ({count})" for number, count in channels.most_common()),
+        "silence": f"{silent} silent, left out" if silent else "none",
         "clipping": f"{len(clipped)} with flat tops, such as {clipped[0].source}" if clipped else "none",
     }
