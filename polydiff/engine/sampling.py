@@ -103,7 +103,7 @@ def step(
     cond: Cond | None = None,
 ) -> Run:
     """The run after one more row: one network call, then a few tensor operations a component."""
-    row, mask = table.rows[run.row], mask or {}
+    row, depth, mask = table.rows[run.row], table.history, mask or {}
     t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
     x0_hat = denoiser(run.x, t, mask, cond or {})
     anchor = run.x if row.anchor else run.anchor
@@ -111,13 +111,13 @@ def step(
     for name, process in processes.items():
         here, real = run.x[name], mask.get(name)
         newest = process.read(here, x0_hat.get(name, here), row, real)
-        readouts = (newest, *run.h[name])[: table.history]
+        readouts = (newest, *run.h[name])[:depth]
         xi = None
         if row.c:
             shape = process.noise_shape(tuple(here.shape[1:]))
             xi = noise(run.seeds, name, run.row + 1, shape, here.dtype)
         x[name] = process.move(here, readouts, row, anchor[name] if row.base else None, xi, real)
-        h[name] = readouts[: table.history - 1]
+        h[name] = readouts[: depth - 1]
     return Run(x=x, h=h, anchor=anchor, row=run.row + 1, seeds=run.seeds)
 
 

@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from polydiff.errors import UsageError
 
@@ -77,7 +78,7 @@ class Table:
         """Network calls of one sample."""
         return len(self.rows)
 
-    @property
+    @cached_property
     def history(self) -> int:
         """How many read-outs the loop must keep, the newest included."""
         return max(len(row.b) for row in self.rows)
