@@ -71,9 +71,7 @@ def as_seeds(seeds: int | Sequence[int] | Tensor, device: torch.device | str | N
     return torch.tensor(wrapped, dtype=torch.int64, device=device)
 
 
-def uniform(
-    seeds: int | Sequence[int] | Tensor, stream: str, step: int, shape: Sequence[int]
-) -> Tensor:
+def uniform(seeds: int | Sequence[int] | Tensor, stream: str, step: int, shape: Sequence[int]) -> Tensor:
     """Uniform numbers in (0, 1), float64, shape (B, *shape).
 
     >>> bool((uniform([1, 2], "t", 0, (3,))[1] == uniform(2, "t", 0, (5,))[0, :3]).all())
