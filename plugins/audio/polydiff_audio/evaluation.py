@@ -128,7 +128,7 @@ def evaluate(
     for name, metric in metrics(judge).items():
         if name != "frechet":
             figures[name] = metric(samples, reference)
-    left, right = _sides(len(made.clips), real, None if held_out is None else hear(held_out))
+    left, right = _sides(made, real, None if held_out is None else hear(held_out))
     few = made.part(np.arange(min(len(left.clips), len(made.clips))))
     figures["frechet"] = m.frechet_distance(few.features, right.features)
     figures["frechet_floor"] = m.frechet_distance(left.features, right.features)
@@ -146,13 +146,35 @@ def evaluate(
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
-def _sides(count: int, real: Heard, held_out: Heard | None) -> tuple[Heard, Heard]:
-    """Real clips to stand for the samples, and real clips to measure both against."""
+def _sides(made: Heard, real: Heard, held_out: Heard | None) -> tuple[Heard, Heard]:
+    """Real clips to stand for the samples, labelled like them as far as there are such, and real clips to
+    measure both against."""
     if held_out is not None:
-        return held_out.part(np.arange(min(count, len(held_out.clips)))), real
-    order = np.random.default_rng(0).permutation(len(real.clips))
-    half = max(min(count, len(order) // 2), 1)
-    return real.part(order[:half]), real.part(order[half:] if len(order) > half else order)
+        return held_out.part(_alike(made, held_out, len(held_out.clips))), real
+    left = _alike(made, real, max(len(real.clips) // 2, 1))
+    rest = np.setdiff1d(np.arange(len(real.clips)), left)
+    return real.part(left), real.part(rest) if len(rest) else real
+
+
+def _alike(made: Heard, real: Heard, most: int) -> Array:
+    """Places of as many real clips as there are samples, at most `most`, with their labels if possible."""
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(real.clips))]
+    by_label: dict[str, list[int]] = {}
+    names = sorted(
+        {name for row in made.labels for name in row} & {name for row in real.labels for name in row}
+    )
+    for i in order:
+        by_label.setdefault(_key(real.labels[i], names), []).append(i)
+    chosen = [by_label[key].pop() for row in made.labels if by_label.get(key := _key(row, names))][:most]
+    taken = set(chosen)
+    spare = [i for i in order if i not in taken]
+    return np.asarray(chosen + spare[: min(len(made.clips), most) - len(chosen)])
+
+
+def _key(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The labels of a clip as one text; a digit is the same as word and as numeral."""
+    values = [str(row.get(name)) for name in names]
+    return "|".join(WORDS[int(value)] if value in "0123456789" else value for value in values)
 
 
 def _pitch_figures(made: Heard) -> dict[str, float]:
