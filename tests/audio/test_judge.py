@@ -67,7 +67,6 @@ def test_figures_of_recordings_and_of_noise(clips, dataset, monkeypatch):
     assert bad["digit_accuracy"] < 0.5
     assert good["inception"] > 2 * bad["inception"]
     assert good["am"] < bad["am"]
-    assert bad["frechet"] > good["frechet"]
     assert set(metrics("digits")) <= set(good)
 
 
