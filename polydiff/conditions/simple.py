@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from polydiff.conditions.base import BaseCondition, Value
 from polydiff.errors import did_you_mean
 
-
 _OCTAVES = 7
 
 
