@@ -206,7 +206,7 @@ def _external_figures(made: Heard, left: Heard, right: Heard) -> dict[str, float
             )
         )
     if "openwakeword" in installed:
-        base = external.embed(right.clips[:_EMBEDDED])
+        base = external.embed(right.clips[:: -(-len(right.clips) // _EMBEDDED)])
         count = min(len(left.clips), len(made.clips))
         figures["openwakeword_frechet"] = m.frechet_distance(external.embed(made.clips[:count]), base)
         figures["openwakeword_floor"] = m.frechet_distance(external.embed(left.clips[:count]), base)
