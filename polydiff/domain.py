@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from polydiff.dataset import DataReport, Dataset, Item, checked, labelled_files
 from polydiff.errors import UsageError
+from polydiff.settings import merged
 
 if TYPE_CHECKING:  # a domain's module may be read for its flags, which must not cost an import of torch
     from torch import Tensor, nn
@@ -171,6 +172,12 @@ class Domain(ABC):
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> Any:
         """The Config for a model of this dataset: overrides first, the rest from the data or the defaults."""
         return cls.Config(**overrides)
+
+    @classmethod
+    def fine_tuned(cls, config: Any, dataset: Dataset, overrides: Mapping[str, Any]) -> Any:
+        """The Config for a model of this dataset that begins with the weights of a model of `config`: what
+        fixes codec and network stays. Domains whose conditions come from the data take those from it."""
+        return cls.configure(dataset, merged(config.model_dump(mode="json"), overrides))
 
     def augment(
         self, example: Example, conditions: Mapping[str, Any], seed: int

@@ -39,12 +39,21 @@ class Preparation:
     recipe: Recipe
     folder: Path
     resume: bool
+    start: Model | None = None
 
 
-def prepare(name: str, data: str | Path, folder: str | Path, recipe: Recipe, resume: bool) -> Preparation:
+def prepare(
+    name: str,
+    data: str | Path,
+    folder: str | Path,
+    recipe: Recipe,
+    resume: bool = False,
+    start: Model | None = None,
+) -> Preparation:
     """Read the data and settle the configuration. Raises UsageError in one line.
 
-    A resumed run keeps the configuration in its folder, whatever the data would suggest now.
+    A resumed run keeps the configuration in its folder, whatever the data would suggest now. A run with a
+    `start` begins with that model's weights, codec and network (fine-tuning).
     """
     kind: type[Domain] = get_registry().domain(name)
     recipe.training_config()  # its ranges are checked before files are read
@@ -71,10 +80,13 @@ def prepare(name: str, data: str | Path, folder: str | Path, recipe: Recipe, res
             hint = did_you_mean(unknown[0], known) or f" Known: {', '.join(known) or 'none'}."
             raise UsageError(f"config: unknown key {unknown[0]!r} for {name}.{hint}")
         try:
-            config = kind.configure(dataset, recipe.config)
+            if start is None:
+                config = kind.configure(dataset, recipe.config)
+            else:
+                config = kind.fine_tuned(start.domain.config, dataset, recipe.config)
         except ValidationError as error:
             raise UsageError(one_line(error, kind.Config, "config")) from error
-    return Preparation(kind, dataset, kind(config), recipe, folder, resume)
+    return Preparation(kind, dataset, kind(config), recipe, folder, resume, start)
 
 
 def run(prepared: Preparation, echo: Echo = print, device: str | None = None) -> Model:
@@ -92,9 +104,14 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = domain.network()
+    facts: dict[str, Any] = {"examples": len(data), "recipe": recipe.model_dump(mode="json")}
+    if prepared.resume and (folder / MANIFEST).exists():
+        facts |= {key: x for key, x in read_manifest(folder).training.items() if key == "from"}
+    elif prepared.start is not None:
+        facts["from"] = {"model": prepared.start.ref, "hash": prepared.start.hash}
+        say(take_weights(network, prepared.start))
     say(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {config.steps} steps")
-    settings = recipe.model_dump(mode="json")
-    facts = {"examples": len(data), "recipe": settings}
+    settings = facts["recipe"]
 
     def model_of(weights: Mapping[str, torch.Tensor], step: int, figures: Mapping[str, float]) -> Model:
         averaged: nn.Module = domain.network()
@@ -159,6 +176,20 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
         log.close()
     registry.finished(info, [str(folder)])
     return model
+
+
+def take_weights(network: nn.Module, start: Model) -> str:
+    """Copy into `network` every tensor of `start` that has its name and shape, and say how many those are.
+
+    Errors: UsageError where none has.
+    """
+    own, given = network.state_dict(), start.network.state_dict()
+    fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    if not fitting:
+        raise UsageError(f"{start.ref}: no weight fits the network that is asked for. Leave out --from.")
+    network.load_state_dict({**own, **fitting})
+    anew = [name for name in own if name not in fitting]
+    return f"Weights of {start.ref}" + (f", but for {', '.join(anew)}" if anew else "")
 
 
 def _picture(model: Model, recipe: Recipe) -> bytes:

@@ -275,3 +275,39 @@ def test_a_truncated_checkpoint_is_one_line(train: Any, finished: Path, tmp_path
     code, _, err = train("-o", folder, "--resume")
     assert code == 2
     assert "checkpoint.safetensors: damaged or no checkpoint" in err.splitlines()[-1]
+
+
+# --- fine-tuning --------------------------------------------------------------------------------------------
+
+
+def test_a_run_begins_with_the_weights_of_a_model_and_says_so(train: Any) -> None:
+    train("-o", "first", "--steps", 2, *NO_PICTURES, "--set", "sampling.steps=7")
+    code, _, err = train("-o", "second", "--from", "first", "--steps", 1, "--learning-rate", 1e-12)
+    assert code == 0, err
+    assert "Weights of first" in err
+    before, after = load("first"), load("second")
+    for name, value in before.network.state_dict().items():
+        torch.testing.assert_close(after.network.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    assert after.manifest.training["from"] == {"model": "first", "hash": before.hash}
+    assert after.manifest.sampling.steps == 7  # what the run does not say is the model's
+    train("-o", "second", "--resume", "--steps", 3)
+    assert load("second").manifest.training["from"]["hash"] == before.hash
+
+
+def test_what_does_not_fit_starts_anew_and_is_named(train: Any) -> None:
+    train("-o", "first", "--steps", 1, *NO_PICTURES)
+    code, _, err = train("-o", "second", "--from", "first", "--steps", 1, "--set", "config.depth=2")
+    assert code == 0, err
+    assert "Weights of first, but for " in err
+    assert "blocks.1." in err
+
+
+def test_a_model_to_begin_with_must_be_there_and_of_the_domain(train: Any) -> None:
+    assert train("-o", "run", "--from", "nowhere", "--steps", 1)[0] == 3
+    code, _, err = train("-o", "run", "--from", "audio", "--steps", 1)
+    assert code == 2
+    assert "of the domain 'audio'" in err
+    train("-o", "run", "--steps", 1, *NO_PICTURES)
+    code, _, err = train("-o", "run", "--resume", "--from", "run", "--steps", 2)
+    assert code == 2
+    assert "leave out --from" in err

@@ -13,6 +13,7 @@ from polydiff.cli.output import echo_json, json_option
 from polydiff.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from polydiff.model import Model
     from polydiff.recipe import Recipe
 
 INTERRUPTED = 130
@@ -22,6 +23,7 @@ INTERRUPTED = 130
 @click.argument("domain")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of training files.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--from", "start", metavar="MODEL", help="Begin with the weights of this model (fine-tuning).")
 @click.option("--recipe", "recipe_name", help="A recipe of the domain. [default, where it has one]")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with settings.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Such as config.width=128")
@@ -39,8 +41,8 @@ def command(domain: str, **arguments: Any) -> int:
     """Train a model of DOMAIN on the files in --data; the run's folder is a model folder at every checkpoint.
 
     Labels come from the folder names, from metadata.csv or metadata.jsonl, or from the file names
-    (--set data.pattern='{digit}_{speaker}_{take}'). Settings, weakest first: built-in, the recipe (or the run
-    that is resumed), -c FILE, POLYDIFF_SECTION__KEY variables, --set, other flags.
+    (--set data.pattern='{digit}_{speaker}_{take}'). Settings, weakest first: built-in, the model of --from,
+    the recipe (or the run that is resumed), -c FILE, POLYDIFF_SECTION__KEY variables, --set, other flags.
     """
     nproc = arguments["nproc"]
     if nproc < 1:
@@ -50,8 +52,9 @@ def command(domain: str, **arguments: Any) -> int:
     from polydiff.train import prepare, run
 
     set_threads(arguments["threads"])
-    recipe = _recipe(domain, arguments)
-    prepared = prepare(domain, arguments["data"], arguments["out"], recipe, arguments["resume"])
+    start = _start(domain, arguments["start"], arguments["resume"])
+    recipe = _recipe(domain, arguments, start)
+    prepared = prepare(domain, arguments["data"], arguments["out"], recipe, arguments["resume"], start)
     quiet = arguments["as_json"]
     if arguments["dry_run"]:
         _describe(prepared.dataset.report, prepared.domain.config, recipe, quiet)
@@ -82,7 +85,17 @@ def command(domain: str, **arguments: Any) -> int:
     return 0
 
 
-def _recipe(domain: str, arguments: dict[str, Any]) -> Recipe:
+def _start(domain: str, ref: str | None, resume: bool) -> Model | None:
+    from polydiff.model import load
+
+    if ref is None:
+        return None
+    if resume:
+        raise UsageError("--resume goes on with the weights in the run's folder: leave out --from.")
+    return load(ref, domain)
+
+
+def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Recipe:
     from polydiff.model_folder import MANIFEST, read_manifest
     from polydiff.recipe import Recipe
     from polydiff.registry import get_registry
@@ -94,13 +107,22 @@ def _recipe(domain: str, arguments: dict[str, Any]) -> Recipe:
         known = ", ".join(recipes) or "none"
         raise UsageError(f"{domain} has no recipe {name!r}.{did_you_mean(name, recipes)} It has {known}.")
     base: dict[str, Any] = {}
+    inherited = {}
+    if start is not None:
+        inherited = start.manifest.model_dump(mode="json", include={"schedule", "sigma_data", "sampling"})
     if arguments["resume"] and (out / MANIFEST).exists():
         base = read_manifest(out).training.get("recipe", {})
     elif name or "default" in recipes:
         base = from_file(recipes[name or "default"])
     flags = {k: arguments[k] for k in ("steps", "batch_size", "learning_rate", "seed")}
+    recipe_layer = (f"recipe {name or 'default'}", base)
+    start_layer = (f"model {arguments['start']}", inherited)
+    if name is None and start is not None:  # a recipe that nobody asked for does not change the model
+        first = [(recipe_layer[0], {k: v for k, v in base.items() if k != "config"}), start_layer]
+    else:
+        first = [start_layer, recipe_layer]
     layers = [
-        (f"recipe {name or 'default'}", base),
+        *first,
         (str(config), from_file(config) if config else {}),
         ("environment", from_variables(Recipe.model_fields)),
         ("--set", from_assignments(arguments["assignments"])),

@@ -15,6 +15,7 @@ from polydiff.conditions import ConditionSet, Real
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Metric, SampleRequest
 from polydiff.errors import UsageError
+from polydiff.settings import merged
 from polydiff.validate import validated
 from polydiff_audio import files, loops, regions
 from polydiff_audio.augment import augment, speed_factor
@@ -268,6 +269,12 @@ class Audio(Domain):
             found = measure_lengths(durations, labels[::step], ConditionSet(config.conditions))
             config = config.model_copy(update={"lengths": found})
         return config
+
+    @classmethod
+    def fine_tuned(cls, config: AudioConfig, dataset: Dataset, overrides: Mapping[str, Any]) -> AudioConfig:
+        """Rate, codec with its statistics, and network as they were; labels and lengths of the new data."""
+        inherited = config.model_dump(mode="json", exclude={"conditions", "lengths"})
+        return cls.configure(dataset, merged(inherited, overrides))
 
     def augment(
         self, example: AudioClip, conditions: Mapping[str, Any], seed: int
