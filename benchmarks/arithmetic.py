@@ -27,7 +27,7 @@ from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 
 STEPS = 20
-SHAPES = {"16 x 65,536": (16, 65536), "4 x 1,024": (4, 1024)}
+SHAPES = {"16 x 65,536": (16, 65536), "4 x 4,096": (4, 4096), "4 x 1,024": (4, 1024)}
 Loop = Callable[[Tensor, Tensor], Tensor]
 
 

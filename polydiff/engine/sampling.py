@@ -93,7 +93,6 @@ def start(
     return Run(x=x, h={name: () for name in processes}, anchor={}, row=0, seeds=seeds)
 
 
-@torch.no_grad()
 def step(
     run: Run,
     table: Table,
@@ -103,6 +102,9 @@ def step(
     cond: Cond | None = None,
 ) -> Run:
     """The run after one more row: one network call, then a few tensor operations a component."""
+    if torch.is_grad_enabled():  # to enter no_grad costs as much as an operation on a small state
+        with torch.no_grad():
+            return step(run, table, denoiser, processes, mask, cond)
     row, depth, mask = table.rows[run.row], table.history, mask or {}
     t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
     x0_hat = denoiser(run.x, t, mask, cond or {})

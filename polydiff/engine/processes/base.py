@@ -51,13 +51,15 @@ def linear_combination(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 
     The sum is left to right and element by element, so an element's bits do not depend on the shape.
     """
-    (weight, first), *rest = [term for term in terms if term[0] != 0] or terms[:1]
-    if weight == 1 and rest:
-        (weight, second), *rest = rest
-        total = torch.add(first, second, alpha=weight)
+    used = iter([term for term in terms if term[0] != 0] or terms[:1])
+    weight, total = next(used)
+    if weight != 1:
+        total = total * weight
+    elif (second := next(used, None)) is not None:
+        total = torch.add(total, second[1], alpha=second[0])
     else:
-        total = first * weight
-    for weight, tensor in rest:
+        total = total.clone()
+    for weight, tensor in used:
         total.add_(tensor, alpha=weight)
     return total
 
