@@ -67,11 +67,34 @@ class Block(nn.Module):
         return torch.addcmul(x, gate2, self.mlp(torch.addcmul(shift2, self.norm2(x), 1 + scale2)))
 
 
+class NoiseFilter(nn.Module):
+    """F x = U (g(c) * V x) for each token: a full-rank linear filter that depends on the noise level.
+
+    A transformer of width w answers within a subspace of w dimensions a token. Preconditioning leaves the
+    rest as if data had unit variance there, so it would come out as noise; this path can shrink it (the
+    Wiener filter of correlated channels has exactly this form). It begins as zero.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.into = nn.Linear(channels, channels, bias=False)
+        self.out = nn.Linear(channels, channels, bias=False)
+        self.gate = nn.Linear(width, channels)
+        for layer in (self.into, self.out):
+            nn.init.eye_(layer.weight)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        return self.out(self.gate(c)[:, None] * self.into(x))
+
+
 class SequenceTransformer(nn.Module):
     """Network for one component of shape (B, N, channels), conditioned on noise level and conditions.
 
     Tokens know their distance from both ends, so that a sequence of any length has a beginning and an
-    end. Padded tokens neither attend nor are attended to, and come out zero.
+    end. Padded tokens neither attend nor are attended to, and come out zero. Tokens with more channels than
+    the transformer is wide pass through a NoiseFilter beside it.
 
     Args:
         component: name of the state's component.
@@ -106,6 +129,7 @@ class SequenceTransformer(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.write = nn.Linear(width, channels)
+        self.filter = NoiseFilter(channels, width) if channels > width else None
         for layer in (self.modulation, self.write):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -127,6 +151,8 @@ class SequenceTransformer(nn.Module):
             hidden = block(hidden, c, bias, angles)
         shift, scale = self.modulation(c)[:, None].chunk(2, dim=-1)
         output = self.write(torch.addcmul(shift, self.norm(hidden), 1 + scale))
+        if self.filter is not None:
+            output = output + self.filter(tokens, c)
         if real is not None:
             output = output * real[..., None].to(output.dtype)
         return {self.component: output}

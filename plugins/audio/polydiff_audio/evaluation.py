@@ -174,7 +174,7 @@ def _alike(made: Heard, real: Heard, most: int) -> Array:
 def _key(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """The labels of a clip as one text; a digit is the same as word and as numeral."""
     values = [str(row.get(name)) for name in names]
-    return "|".join(WORDS[int(value)] if value in "0123456789" else value for value in values)
+    return "|".join(WORDS[int(value)] if value in {*"0123456789"} else value for value in values)
 
 
 def _pitch_figures(made: Heard) -> dict[str, float]:

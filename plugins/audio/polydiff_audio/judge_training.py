@@ -55,12 +55,12 @@ RECIPES = {
         "drum_hits_22k.npz", "Names the kind of a drum hit", {"class": "label"}, 22050,
         "smpldsnds/drum-machines, oramics/sampled, sonic-pi-samples; a fifth held out",
         "public domain, CC0, CC-BY-3.0, CC-BY-SA-3.0",
-        40, Augmentation(speed=0.06, shift=0.01), "name", {},
+        80, Augmentation(speed=0.06, shift=0.01), "name", {},
     ),
     "notes": Recipe(
         "instrument_notes_16k.npz", "Names the instrument of a note", {"instrument": "instrument"}, 16000,
         "tonejs-instrument packages; a fifth held out", "CC-BY-3.0",
-        40, Augmentation(speed=0.03, shift=0.01), "midi", {},
+        80, Augmentation(speed=0.03, shift=0.01), "midi", {},
     ),
 }  # fmt: skip
 
