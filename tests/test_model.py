@@ -378,7 +378,8 @@ def test_samples_save_show_and_replay(model: Model, folder: Path, tmp_path: Path
     assert again.identical
     record = json.loads(Path(f"{paths[1]}.json").read_text())
     assert record["seed"] == 4
-    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]  # "+cpu" may be left out
+    # "+cpu" may be left out
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record["options"] == {"length": 9}
 
 
