@@ -1,32 +1,12 @@
 import numpy as np
-import pytest
 
 from polydiff.dataset import Dataset
+from polydiff.scores import nearest_distances
 from polydiff_audio import metrics as m
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample
 from polydiff_audio.evaluation import evaluate, metrics
 from polydiff_audio.preview import contact_sheet, picture
-
-
-def test_frechet_distance_of_known_gaussians():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(4000, 4))
-    assert m.frechet_distance(x, 3 * x + 1) == pytest.approx(4 + 4 * (3 - 1) ** 2, rel=0.05)
-    assert m.frechet_distance(x[:2000], x[2000:]) < 0.02
-
-
-def test_scores_of_known_answers():
-    sure = np.eye(10)[np.arange(200) % 10]
-    unsure = np.full((200, 10), 0.1)
-    one = np.eye(10)[np.zeros(200, int)]
-    assert m.inception_score(sure) == pytest.approx(10)
-    assert m.inception_score(unsure) == pytest.approx(1)
-    assert m.inception_score(one) == pytest.approx(1)
-    assert m.modified_inception_score(sure) > 1e6 > m.modified_inception_score(unsure)
-    assert m.am_score(sure, sure) == pytest.approx(0, abs=1e-6)
-    assert m.am_score(unsure, sure) == pytest.approx(np.log(10))
-    assert m.am_score(one, sure) > 1
 
 
 def test_spectral_distance_grows_with_difference(clips):
@@ -39,8 +19,8 @@ def test_spectral_distance_grows_with_difference(clips):
 def test_neighbours(clips):
     prints = np.stack([m.fingerprint(clip, 8000) for clip in clips])
     quieter = np.stack([m.fingerprint(AudioClip(clip.waveform * 0.1, 8000), 8000) for clip in clips])
-    assert m.nearest_distances(quieter, prints).max() < 0.1
-    assert m.nearest_distances(prints, prints, same=True).min() > 5
+    assert nearest_distances(quieter, prints).max() < 0.1
+    assert nearest_distances(prints, prints, same=True).min() > 5
 
 
 def test_pitch_is_tracked():

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from polydiff import scores
 from polydiff.dataset import Dataset
 from polydiff.domain import Metric
 from polydiff_audio import external
@@ -81,7 +82,7 @@ def metrics(judge: str) -> dict[str, Metric]:
         return Metric(lambda samples, real: function(hear(samples), hear(real)), better, text)
 
     def frechet(a: Heard, b: Heard) -> float:
-        return m.frechet_distance(a.features, b.features)
+        return scores.frechet_distance(a.features, b.features)
 
     base = "the judge's features" if judge else "means and deviations of bands"
     found = {"frechet": metric(frechet, "lower", f"Frechet distance on {base}")}
@@ -93,13 +94,13 @@ def metrics(judge: str) -> dict[str, Metric]:
         found[f"{task}_accuracy"] = metric(accuracy, "higher", f"clips whose {task} the judge hears as asked")
 
     def inception(a: Heard, b: Heard) -> float:
-        return m.inception_score(a.answers[tasks[0]])
+        return scores.inception_score(a.answers[tasks[0]])
 
     def modified(a: Heard, b: Heard) -> float:
-        return m.modified_inception_score(a.answers[tasks[0]])
+        return scores.modified_inception_score(a.answers[tasks[0]])
 
     def am(a: Heard, b: Heard) -> float:
-        return m.am_score(a.answers[tasks[0]], b.answers[tasks[0]])
+        return scores.am_score(a.answers[tasks[0]], b.answers[tasks[0]])
 
     found["inception"] = metric(inception, "higher", f"how clear each {tasks[0]} is, and that all occur")
     found["modified_inception"] = metric(modified, "higher", "the same over pairs of clips")
@@ -130,13 +131,13 @@ def evaluate(
             figures[name] = metric(samples, reference)
     left, right = _sides(made, real, None if held_out is None else hear(held_out))
     few = made.part(np.arange(min(len(left.clips), len(made.clips))))
-    figures["frechet"] = m.frechet_distance(few.features, right.features)
-    figures["frechet_floor"] = m.frechet_distance(left.features, right.features)
-    near = np.median(m.nearest_distances(made.fingerprints, real.fingerprints))
+    figures["frechet"] = scores.frechet_distance(few.features, right.features)
+    figures["frechet_floor"] = scores.frechet_distance(left.features, right.features)
+    near = np.median(scores.nearest_distances(made.fingerprints, real.fingerprints))
     usual = (
-        m.nearest_distances(real.fingerprints, real.fingerprints, same=True)
+        scores.nearest_distances(real.fingerprints, real.fingerprints, same=True)
         if held_out is None
-        else m.nearest_distances(left.fingerprints, real.fingerprints)
+        else scores.nearest_distances(left.fingerprints, real.fingerprints)
     )
     figures["novelty"] = float(near / max(float(np.median(usual)), 1e-9))
     figures["clipped"] = float(np.mean([m.is_clipped(clip) for clip in made.clips]))
@@ -208,8 +209,8 @@ def _external_figures(made: Heard, left: Heard, right: Heard) -> dict[str, float
     if "openwakeword" in installed:
         base = external.embed(right.clips[:: -(-len(right.clips) // _EMBEDDED)])
         count = min(len(left.clips), len(made.clips))
-        figures["openwakeword_frechet"] = m.frechet_distance(external.embed(made.clips[:count]), base)
-        figures["openwakeword_floor"] = m.frechet_distance(external.embed(left.clips[:count]), base)
+        figures["openwakeword_frechet"] = scores.frechet_distance(external.embed(made.clips[:count]), base)
+        figures["openwakeword_floor"] = scores.frechet_distance(external.embed(left.clips[:count]), base)
     if "speechmos" in installed:
         figures["dnsmos"] = float(external.mos(made.clips).mean())
     return figures

@@ -6,7 +6,6 @@ two sets of clips lie apart. Trained on recordings, never on samples.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,11 +16,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from polydiff.errors import UsageError
-from polydiff.files import aside
+from polydiff.judges import read_judge, write_judge
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.codecs.mel import mel_filters
 from polydiff_audio.convert import resample, to_channels
@@ -79,8 +76,7 @@ class Judge:
     @classmethod
     def load(cls, name: str | Path) -> Judge:
         """The judge that ships with a preset ("digits"), or one from a folder."""
-        folder = FOLDER / name if isinstance(name, str) and (FOLDER / name).is_dir() else Path(name)
-        return _load(folder)
+        return _load(name)
 
     def hear(self, clips: Sequence[AudioClip], batch_size: int = 32) -> tuple[Tensor, dict[str, Tensor]]:
         """Features (n, width) and, for each task, probabilities (n, choices)."""
@@ -95,27 +91,16 @@ class Judge:
         return torch.cat(features), gathered
 
     def save(self, folder: Path) -> None:
-        """Write judge.json and weights.safetensors (16 bits)."""
-        tensors = {
-            name: x.half() if x.is_floating_point() else x for name, x in self.network.state_dict().items()
-        }
+        """Write the judge as polydiff.judges has it."""
         about = {"sample_rate": self.sample_rate, "choices": self.choices, "card": self.card}
-        with aside(folder / "weights.safetensors") as temporary:
-            save_file(tensors, temporary)
-        with aside(folder / "judge.json") as temporary:
-            temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_judge(folder, self.network, about)
 
 
 @lru_cache(maxsize=8)
-def _load(folder: Path) -> Judge:
-    try:
-        about = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "weights.safetensors")
-    except (OSError, ValueError) as error:
-        known = ", ".join(sorted(path.parent.name for path in FOLDER.glob("*/judge.json")))
-        raise UsageError(f"{folder}: no judge there ({error}). Shipped judges: {known}.") from error
-    choices = {name: tuple(names) for name, names in about["choices"].items()}
-    network = JudgeNetwork({name: len(names) for name, names in choices.items()})
+def _load(name: str | Path) -> Judge:
+    about, tensors = read_judge(name, FOLDER)
+    choices = {task: tuple(names) for task, names in about["choices"].items()}
+    network = JudgeNetwork({task: len(names) for task, names in choices.items()})
     network.load_state_dict(tensors)
     return Judge(network.float().eval(), choices, about["sample_rate"], about["card"])
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polydiff.dataset import Item
+from polydiff.judges import sharpen
 from polydiff_audio.augment import Augmentation, augment
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.data import read_dataset
@@ -113,23 +115,10 @@ def train(recipe: Recipe, folder: Path, seed: int = 0) -> tuple[Judge, dict[str,
             losses.append(float(loss.detach()))
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f}, {time.time() - start:.0f} s", flush=True)
     judge = Judge(network.eval(), choices, recipe.sample_rate, {})
-    calibrate(judge, clips, answers)
-    return judge, accuracy(judge, [item for item in items if is_held_out(item, recipe)], recipe)
-
-
-def calibrate(judge: Judge, clips: Sequence[AudioClip], answers: dict[str, Tensor]) -> None:
-    """Sharpen the answers to the scale that fits the unchanged recordings best. Training with smoothed
-    labels leaves them too unsure, and scores such as the inception score read certainty."""
     features, _ = judge.hear(clips)
     for task, head in judge.network.heads.items():
-        assert isinstance(head, torch.nn.Linear)
-        with torch.no_grad():
-            logits = head(features)
-            scales = torch.linspace(0.5, 8, 76)
-            costs = [float(F.cross_entropy(scale * logits, answers[task])) for scale in scales]
-            best = scales[int(np.argmin(costs))]
-            head.weight.mul_(best)
-            head.bias.mul_(best)
+        sharpen(cast("torch.nn.Linear", head), features, answers[task])
+    return judge, accuracy(judge, [item for item in items if is_held_out(item, recipe)], recipe)
 
 
 def accuracy(judge: Judge, items: Sequence[Item], recipe: Recipe) -> dict[str, float]:

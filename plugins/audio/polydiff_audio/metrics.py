@@ -1,4 +1,4 @@
-"""Figures for clips and for sets of clips. Pure functions; formulas with their sources."""
+"""Figures for clips. Pure functions; formulas with their sources."""
 
 from __future__ import annotations
 
@@ -12,58 +12,6 @@ from polydiff_audio.convert import resample, to_channels
 from polydiff_audio.data import clipped_samples
 
 Array = NDArray[Any]
-
-
-def frechet_distance(a: Array, b: Array) -> float:
-    """Distance of two sets of features (n, d), each taken as a Gaussian (Heusel et al. 2017):
-    |mean_a - mean_b|^2 + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)).
-
-    It falls with the size of the sets: state beside it the distance of two real sets of the same sizes.
-
-    >>> x = np.random.default_rng(0).normal(size=(500, 3))
-    >>> round(frechet_distance(x, x), 6), round(frechet_distance(x, x + 2), 6)
-    (0.0, 12.0)
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    root = _root(np.cov(a, rowvar=False))
-    cross = np.linalg.eigvalsh(root @ np.cov(b, rowvar=False) @ root)
-    spread = a.var(0, ddof=1).sum() + b.var(0, ddof=1).sum() - 2 * np.sqrt(np.clip(cross, 0, None)).sum()
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + max(spread, 0.0))
-
-
-def _root(covariance: Array) -> Array:
-    values, vectors = np.linalg.eigh(np.atleast_2d(covariance))
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-
-
-def inception_score(p: Array) -> float:
-    """exp E KL(p(y|x) || p(y)) for probabilities (n, choices) (Salimans et al. 2016): from 1 to the number
-    of choices, high when clips are clear and of all kinds.
-
-    >>> inception_score(np.eye(10)[np.arange(100) % 10]).__round__(3)
-    10.0
-    """
-    p = _safe(p)
-    return float(np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean()))
-
-
-def modified_inception_score(p: Array) -> float:
-    """exp E KL(p(y|x) || p(y|x')) over pairs of clips (Gurumurthy et al. 2017)."""
-    p = _safe(p)
-    return float(np.exp((p * np.log(p)).sum(1).mean() - (p.mean(0) * np.log(p).mean(0)).sum()))
-
-
-def am_score(p: Array, reference: Array) -> float:
-    """KL(p_real(y) || p(y)) + E H(p(y|x)) (Zhou et al. 2018): 0 is best. reference: probabilities of real
-    clips."""
-    p, real = _safe(p), _safe(reference).mean(0)
-    entropy = -(p * np.log(p)).sum(1).mean()
-    return float((real * (np.log(real) - np.log(p.mean(0)))).sum() + entropy)
-
-
-def _safe(p: Array) -> Array:
-    p = np.clip(np.asarray(p, np.float64), 1e-10, None)
-    return p / p.sum(1, keepdims=True)
 
 
 def spectrogram(clip: AudioClip, sample_rate: int | None = None) -> Array:
@@ -106,16 +54,6 @@ def fingerprint(clip: AudioClip, sample_rate: int, frames: int = 24) -> Array:
     low = np.floor(places).astype(int)
     high = np.minimum(low + 1, x.shape[1] - 1)
     return ((1 - (places - low)) * x[:, low] + (places - low) * x[:, high]).T.ravel()
-
-
-def nearest_distances(a: Array, b: Array, same: bool = False) -> Array:
-    """Root mean square distance in dB from each fingerprint of `a` to the nearest of `b`; with `same` the two
-    are one set and a clip is not its own neighbour."""
-    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    squares = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T
-    if same:
-        np.fill_diagonal(squares, np.inf)
-    return np.sqrt(np.maximum(squares.min(1), 0) / x.shape[1])
 
 
 def is_clipped(clip: AudioClip) -> bool:
