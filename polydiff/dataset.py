@@ -18,11 +18,13 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 
 @dataclass(frozen=True)
 class Item:
-    """One example that is loaded when it is needed: `load()` gives it, `source` says where it lies."""
+    """One example that is loaded when it is needed: `load()` gives it, `source` says where it lies. `record`:
+    how a generated example was made, the fields of polydiff.provenance.Provenance."""
 
     load: Callable[[], Any]
     conditions: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

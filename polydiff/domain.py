@@ -82,6 +82,7 @@ class Domain(ABC):
     tolerance: ClassVar[float] = 1e-4  # how far decode(encode(x)) may be from x, as `distance` measures it
     # Of "variation" (--from --strength), "inpaint" (--keep, --redo), "variable" (sizes differ).
     capabilities: ClassVar[frozenset[str]] = frozenset({"variation"})
+    reads_folders: ClassVar[bool] = False  # whether an example may be a folder, such as one of pictures
     label: ClassVar[str | None] = None  # the condition that a training file's folder name stands for
 
     def __init__(self, config: Any = None) -> None:

@@ -70,8 +70,12 @@ def sweep(folder: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
+    """The SHA-256 of a file, in hexadecimal; of a folder, that of the names and sums of its files."""
+    path = Path(path)
+    if path.is_dir():
+        sums = "".join(f"{p.name} {sha256(p)}\n" for p in sorted(path.iterdir()) if p.is_file())
+        return hashlib.sha256(sums.encode()).hexdigest()
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

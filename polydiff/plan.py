@@ -241,9 +241,9 @@ def _source(
     if not isinstance(source, str | Path):
         return source, Source(keep=keep, redo=redo)
     path = Path(source)
-    if not path.is_file():
+    if not (path.exists() if domain.reads_folders else path.is_file()):
         raise UsageError(f"{path}: no such file.")
-    if path.suffix.lower() not in domain.suffixes:
+    if path.is_file() and path.suffix.lower() not in domain.suffixes:
         hint = did_you_mean(path.suffix, domain.suffixes)
         raise UsageError(f"{path}: {domain.name} reads {' '.join(domain.suffixes)}.{hint}")
     return domain.load(path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)

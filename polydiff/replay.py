@@ -42,7 +42,7 @@ def replay(record_path: str | Path, model: str | Path | Model | None = None) -> 
     record_path = Path(record_path)
     record = Provenance.read(record_path)
     original = record_path.with_name(record.file or record_path.name.removesuffix(".json"))
-    if not original.is_file():
+    if not original.exists():
         raise UsageError(f"{original}: the sample itself is gone; there is nothing to compare with.")
     if isinstance(model, Model):
         found = model
@@ -59,7 +59,7 @@ def replay(record_path: str | Path, model: str | Path | Model | None = None) -> 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / original.name
         found.domain.save(sample.example, copy)
-        identical = copy.read_bytes() == original.read_bytes()
+        identical = sha256(copy) == sha256(original)
         difference = found.domain.distance(found.domain.load(copy), found.domain.load(original))
     return Replay(sample, original, difference, identical)
 
@@ -69,7 +69,7 @@ def _again(model: Model, record: Provenance) -> Sample:
     source = record.source
     if source and not source.path:
         raise UsageError("The source of this sample was never a file, so it cannot be read again.")
-    if source and not Path(source.path).is_file():
+    if source and not Path(source.path).exists():
         raise UsageError(f"{source.path}: the source of this sample is gone (paths count from this folder).")
     if source and sha256(source.path) != source.sha256:
         raise UsageError(f"{source.path}: not the source of this sample any more, the file has changed.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -90,8 +90,10 @@ class Samples(Sequence[Sample]):
         return [sample.example for sample in self]
 
     def dataset(self) -> Dataset:
-        """The samples with their conditions, as `Domain.evaluate` wants them."""
-        return Dataset.of(self.examples, [sample.provenance.conditions for sample in self])
+        """The samples with their conditions and records, as `Domain.evaluate` wants them."""
+        found = Dataset.of(self.examples, [sample.provenance.conditions for sample in self])
+        records = [sample.provenance.model_dump() for sample in self]
+        return Dataset(replace(item, record=record) for item, record in zip(found, records, strict=True))
 
     def save(self, folder: str | Path, suffix: str | None = None) -> list[Path]:
         """Write 0000, 0001, ... with provenance and `contact.png`; returns the paths of the samples."""
@@ -116,11 +118,12 @@ class Samples(Sequence[Sample]):
 def read_folder(domain: Domain, folder: str | Path, options: Mapping[str, Any] | None = None) -> Dataset:
     """The files of a folder with their conditions: from provenance files where there are any, else as the
     domain reads training data (with its `options`)."""
-    records = [path for path in sorted(Path(folder).glob("*.json")) if path.with_suffix("").is_file()]
+    records = [path for path in sorted(Path(folder).glob("*.json")) if path.with_suffix("").exists()]
     if not records:
         return domain.dataset(folder, **(options or {}))
-    files = [(path.with_suffix(""), dict(Provenance.read(path).conditions)) for path in records]
-    return checked(files, domain.load)
+    known = {str(path.with_suffix("")): Provenance.read(path).model_dump() for path in records}
+    found = checked([(Path(path), dict(record["conditions"])) for path, record in known.items()], domain.load)
+    return Dataset([replace(item, record=known[item.source]) for item in found], found.report)
 
 
 def sample_name(index: int, suffix: str) -> str:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from polydiff.recipe import Recipe
 
 INTERRUPTED = 130
+_ONE = "fit-one"
 
 
 @click.command()
 @click.argument("domain")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of training files.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of training files.")
+@click.option("--fit-one", type=click.Path(path_type=Path), metavar="FILE", help="Learn one example alone.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--from", "start", metavar="MODEL", help="Begin with the weights of this model (fine-tuning).")
 @click.option("--recipe", "recipe_name", help="A recipe of the domain. [default, where it has one]")
@@ -39,6 +41,7 @@ INTERRUPTED = 130
 @json_option
 def command(domain: str, **arguments: Any) -> int:
     """Train a model of DOMAIN on the files in --data; the run's folder is a model folder at every checkpoint.
+    --fit-one FILE learns a single example with the domain's recipe `fit-one`.
 
     Labels come from the folder names, from metadata.csv or metadata.jsonl, or from the file names
     (--set data.pattern='{digit}_{speaker}_{take}'). Settings, weakest first: built-in, the model of --from,
@@ -52,9 +55,10 @@ def command(domain: str, **arguments: Any) -> int:
     from polydiff.train import prepare, run
 
     set_threads(arguments["threads"])
+    data = _data(domain, arguments)
     start = _start(domain, arguments["start"], arguments["resume"])
     recipe = _recipe(domain, arguments, start)
-    prepared = prepare(domain, arguments["data"], arguments["out"], recipe, arguments["resume"], start)
+    prepared = prepare(domain, data, arguments["out"], recipe, arguments["resume"], start)
     quiet = arguments["as_json"]
     if arguments["dry_run"]:
         _describe(prepared.dataset.report, prepared.domain.config, recipe, quiet)
@@ -83,6 +87,21 @@ def command(domain: str, **arguments: Any) -> int:
     else:
         click.echo(f"Model: {prepared.folder}   try: polydiff sample {prepared.folder} -n 8")
     return 0
+
+
+def _data(domain: str, arguments: dict[str, Any]) -> Path:
+    """Where the data lies; --fit-one names its recipe too."""
+    from polydiff.registry import get_registry
+
+    data, one = arguments["data"], arguments["fit_one"]
+    if (data is None) == (one is None):
+        raise UsageError("Give either --data FOLDER or --fit-one FILE.")
+    if one is not None:
+        if _ONE not in get_registry().domain(domain).recipes():
+            raise UsageError(f"{domain} has no recipe {_ONE!r} to learn a single example with; give --data.")
+        arguments["recipe_name"] = arguments["recipe_name"] or _ONE
+    found: Path = data if one is None else one
+    return found
 
 
 def _start(domain: str, ref: str | None, resume: bool) -> Model | None:

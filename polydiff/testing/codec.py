@@ -33,7 +33,7 @@ class CodecClauses(Clauses):
                 path = tmp_path / f"example{suffix}"
                 notes = domain.save(example, path)
                 c.require(isinstance(notes, list), f"save returned a {type(notes).__name__}, no list")
-                c.require(path.is_file(), f"save wrote no file {path.name}")
+                c.require(path.exists(), f"save wrote no file {path.name}")
                 _near(c, domain, domain.load(path), example)
 
     def test_bad_files(self, subject: Subject, tmp_path: Path) -> None:

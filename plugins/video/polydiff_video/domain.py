@@ -1,0 +1,304 @@
+"""Video as a domain: clips in, patches of frames through the engine, clips out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from polydiff.conditions import ConditionSet
+from polydiff.dataset import Dataset
+from polydiff.domain import Domain, Metric, SampleRequest
+from polydiff.errors import UsageError
+from polydiff.settings import merged
+from polydiff_video import files, regions
+from polydiff_video.clip import VideoClip
+from polydiff_video.config import MOST_FRAMES, VideoConfig, VideoOptions
+from polydiff_video.convert import enlarged, fit_into, snapped
+from polydiff_video.data import read_dataset
+from polydiff_video.masking import Lesson, draw_given
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from polydiff.engine.processes import Process
+    from polydiff_video.codec import Codec
+
+
+class Video(Domain):
+    """Short clips. The state is {"frames": tokens of all patches of all frames, "context": the clean tokens
+    of the frames that are given, and where in its cycle each frame lies}; the context is carried, never
+    noised.
+
+    An example is a VideoClip of any size and rate; `encode` converts. One network predicts, fills in and
+    slows down, since it is trained with random frames given.
+    """
+
+    name: ClassVar[str] = "video"
+    Config = VideoConfig
+    Options = VideoOptions
+    suffixes = files.SUFFIXES
+    tolerance = 12.0  # mean difference in steps of 8 bits: H.264 halves colours, components are truncated
+    capabilities = frozenset({"variation", "inpaint", "variable"})
+    reads_folders = True
+    label = "label"
+
+    # --- files ------------------------------------------------------------------------------------------
+
+    def load(self, path: str | Path) -> VideoClip:
+        """Read a film, a moving picture or a folder of pictures."""
+        return files.read(path)
+
+    def save(self, example: VideoClip, path: str | Path) -> list[str]:
+        """Write a film; the notes of the clip come first."""
+        return [*example.notes, *files.write(example, path)]
+
+    # --- tensors ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Between frames and tokens."""
+        from polydiff_video.codec import Codec
+
+        return Codec(self.config.codec)
+
+    def fitted(self, clip: VideoClip) -> VideoClip:
+        """The clip in frames of the model's size."""
+        return fit_into(clip, self.config.codec.width, self.config.codec.height)
+
+    def encode(self, examples: Sequence[VideoClip | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        import torch
+
+        rows = [self._encoded(example) for example in examples]
+        longest = max(len(tokens) for tokens, _ in rows)
+        state = {
+            name: torch.stack(
+                [torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows]
+            )
+            for k, name in enumerate(("frames", "context"))
+        }
+        real = torch.arange(longest) < torch.tensor([len(tokens) for tokens, _ in rows])[:, None]
+        return state, {"frames": real, "context": real}
+
+    def _encoded(self, example: VideoClip | Lesson) -> tuple[Tensor, Tensor]:
+        import torch
+
+        lesson = example if isinstance(example, Lesson) else Lesson(example, (False,) * len(example))
+        tokens = self.codec.encode(torch.tensor(self.fitted(lesson.clip).frames))
+        return tokens, self._context(tokens, np.array(lesson.given), lesson.phase)
+
+    def _context(self, tokens: Tensor, given: np.ndarray, phase: int = 0) -> Tensor:
+        """(time · patches, channels + 1 + PHASES): given tokens, whether they are, and phases of a cycle."""
+        import torch
+
+        from polydiff_video.network import PHASES
+
+        seen = torch.from_numpy(given).repeat_interleave(self.codec.patches)[:, None].float()
+        features = torch.zeros(len(given), PHASES)
+        if self.config.cyclic:
+            turns = 2 * torch.pi * (torch.arange(len(given)) + phase) / self.config.frames
+            angles = turns[:, None] * torch.arange(1, PHASES // 2 + 1)
+            features = torch.cat([angles.cos(), angles.sin()], dim=1)
+        return torch.cat([tokens * seen, seen, features.repeat_interleave(self.codec.patches, 0)], dim=1)
+
+    def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[VideoClip]:
+        tokens, real = state["frames"].float().cpu(), mask.get("frames")
+        return [
+            VideoClip(self.codec.decode(x if real is None else x[real[i].cpu()]).numpy(), self.config.fps)
+            for i, x in enumerate(tokens)
+        ]
+
+    def processes(self) -> dict[str, Process]:
+        from polydiff.engine.processes import Fixed, Gaussian
+
+        return {"frames": Gaussian(), "context": Fixed()}
+
+    def network(self) -> nn.Module:
+        from polydiff_video.network import VideoTransformer
+
+        return VideoTransformer(
+            self.codec.channels,
+            self.codec.patches,
+            self.config.frames,
+            self.conditions().widths,
+            **self.config.network.model_dump(),
+        )
+
+    def conditions(self) -> ConditionSet:
+        return ConditionSet(self.config.conditions)
+
+    # --- sizes ------------------------------------------------------------------------------------------
+
+    def frames(self, request: SampleRequest) -> int:
+        """Frames of the result: what is asked for, else those of the source slowed down, else the model's."""
+        options = request.options
+        if options.frames is not None:
+            return int(options.frames)
+        if request.source is None:
+            return int(self.config.frames)
+        length = len(request.source)
+        wanted = length * options.slow if self.config.cyclic else (length - 1) * options.slow + 1
+        if wanted > MOST_FRAMES:
+            raise UsageError(f"The source has {length} frames; cut it, or ask for at most {MOST_FRAMES}.")
+        return int(wanted)
+
+    def _made(self, request: SampleRequest) -> int:
+        """Frames that are made: whole windows, which overlap by half. What is too many is cut at the end."""
+        window, step = self.config.frames, max(self.config.frames // 2, 1)
+        return int(window + -(-max(self.frames(request) - window, 0) // step) * step)
+
+    def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
+        return {"frames": (self._made(request) * self.codec.patches, self.codec.channels)}
+
+    # --- sources ----------------------------------------------------------------------------------------
+
+    def carried(self, request: SampleRequest) -> dict[str, Tensor]:
+        """The context: clean tokens of the frames that are kept."""
+        import torch
+
+        made = self._made(request)
+        if _kept(request):
+            return {"context": self._context(self._placed(request), self.kept_frames(request))}
+        tokens = torch.zeros(made * self.codec.patches, self.codec.channels)
+        return {"context": self._context(tokens, np.zeros(made, bool))}
+
+    def init(self, request: SampleRequest) -> dict[str, Tensor]:
+        """The source as tokens; its last frame stands for what comes after it."""
+        if not _kept(request):
+            if request.options.slow > 1:
+                raise UsageError("slow needs the frames to keep: add --keep all.")
+            if self.frames(request) != len(request.source):
+                raise UsageError(
+                    f"A variation is as long as its source ({len(request.source)} frames): leave frames out, "
+                    f"or keep the source and go on from it (--keep 0:{len(request.source)})."
+                )
+        return {"frames": self._placed(request)}
+
+    def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The tokens of the kept frames."""
+        import torch
+
+        kept = torch.from_numpy(self.kept_frames(request)).repeat_interleave(self.codec.patches)
+        return {"frames": self._placed(request)}, {"frames": kept}
+
+    def _placed(self, request: SampleRequest) -> Tensor:
+        """Tokens of the source, each frame where it stands in the result; gaps repeat the frame before."""
+        import torch
+
+        places = np.arange(self._made(request)) // request.options.slow
+        frames = self.fitted(request.source).frames[places.clip(max=len(request.source) - 1)]
+        return self.codec.encode(torch.tensor(frames))
+
+    def kept_frames(self, request: SampleRequest) -> np.ndarray:
+        """(made,) True where a frame of the result is one of the source that is kept."""
+        source, slow, wanted = request.source, request.options.slow, self.frames(request)
+        text = request.redo if request.keep is None else request.keep
+        kept = regions.parse(text or "", len(source), source.fps)
+        kept = ~kept if request.keep is None else kept
+        places = np.flatnonzero(kept) * slow
+        mask = np.zeros(self._made(request), bool)
+        mask[places[places < wanted]] = True
+        if mask[:wanted].all():
+            raise UsageError("Every frame is kept, nothing is left to be made: keep fewer, or ask for more.")
+        if not mask.any():
+            raise UsageError("Nothing is kept of the source; keep a frame of it, or leave it out.")
+        return mask
+
+    def finish(self, example: VideoClip, request: SampleRequest) -> VideoClip:
+        """Cut to length, snap to the palette, put kept frames back exactly, enlarge, and set the rate."""
+        options, wanted = request.options, self.frames(request)
+        frames = example.frames[:wanted]
+        if options.snap:
+            if not self.config.palette:
+                raise UsageError("This model's data has too many colours to snap to; leave snap out.")
+            frames = snapped(frames, self.config.palette)
+        fps, notes = self.config.fps, example.notes
+        if request.source is not None:
+            source = self.fitted(request.source)
+            fps, notes = source.fps, (*(f"source: {note}" for note in source.notes), *notes)
+            if _kept(request):
+                kept = np.flatnonzero(self.kept_frames(request)[:wanted])
+                frames = frames.copy()
+                frames[kept] = source.frames[kept // options.slow]
+        clip = VideoClip(frames, options.fps or fps, notes)
+        return enlarged(clip, options.scale) if options.scale > 1 else clip
+
+    # --- data -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def dataset(
+        cls,
+        folder: str | Path,
+        pattern: str | None = None,
+        labels: Iterable[str] | None = None,
+        split: str = "train",
+        window: int = 0,
+        clips: int | None = None,
+    ) -> Dataset:
+        """See polydiff_video.data.read_dataset."""
+        return read_dataset(folder, pattern, labels=labels, split=split, window=window, clips=clips)
+
+    @classmethod
+    def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
+        """Size, rate and window as most clips have, components and palette measured, labels as conditions."""
+        from polydiff_video.fitting import config_of
+
+        return config_of(dataset, overrides)
+
+    @classmethod
+    def fine_tuned(cls, config: VideoConfig, dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
+        """Size, components and network as they were; labels and palette of the new data."""
+        inherited = config.model_dump(mode="json", exclude={"conditions", "palette"})
+        return cls.configure(dataset, merged(inherited, overrides))
+
+    def augment(
+        self, example: VideoClip, conditions: Mapping[str, Any], seed: int
+    ) -> tuple[Lesson, Mapping[str, Any]]:
+        """A lesson: a window of the clip, begun anywhere in its cycle, with random frames given."""
+        rng = np.random.default_rng(seed)
+        frames, window = example.frames, self.config.frames
+        phase = int(rng.integers(0, window)) if self.config.cyclic and rng.random() < 0.5 else 0
+        if phase and len(frames) == window:
+            frames = np.roll(frames, -phase, axis=0)
+        elif len(frames) > window:
+            start = int(rng.integers(0, len(frames) - window + 1))
+            frames = frames[start : start + window]
+        if self.config.mirror and rng.random() < 0.5:
+            frames = frames[:, :, ::-1]
+        return Lesson(replace(example, frames=frames), draw_given(len(frames), rng), phase), conditions
+
+    # --- judging and showing ----------------------------------------------------------------------------
+
+    def distance(self, a: VideoClip, b: VideoClip) -> float:
+        """Mean difference of pixels in steps of 8 bits, at the size of `b`; infinite for other lengths."""
+        if len(a) != len(b):
+            return float("inf")
+        a = fit_into(a, b.width, b.height)
+        return float(np.abs(a.frames.astype(int) - b.frames.astype(int)).mean())
+
+    def metrics(self) -> dict[str, Metric]:
+        from polydiff_video.evaluation import metrics
+
+        return metrics(self.config.judge)
+
+    def evaluate(self, samples: Dataset, reference: Dataset) -> dict[str, float]:
+        """See polydiff_video.evaluation.evaluate."""
+        from polydiff_video.evaluation import evaluate
+
+        return evaluate(self, samples, reference)
+
+    def preview(self, example: VideoClip) -> bytes:
+        return example.preview()
+
+    def contact_sheet(self, examples: Sequence[VideoClip], titles: Sequence[str]) -> bytes:
+        from polydiff_video.preview import contact_sheet
+
+        return contact_sheet(examples, titles)
+
+
+def _kept(request: SampleRequest) -> bool:
+    return request.keep is not None or request.redo is not None
