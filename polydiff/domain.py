@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -152,6 +152,13 @@ class Domain(ABC):
         """What is kept of the source: an unbatched state of the shapes of the request, and for each component
         a bool mask (N,), True where a node is kept. Reads `request.keep` or `request.redo`."""
         raise UsageError(f"{self.name} samples cannot keep a part of a source.")
+
+    def parts(self, request: SampleRequest) -> Generator[SampleRequest, Example, Example]:
+        """How a sample is made: yields what is to be drawn, is sent the decoded example, and returns the
+        finished sample. Override it where a sample is made piece by piece, each going on from the last; give
+        each piece a seed of its own (polydiff.engine.noise.derived_seed)."""
+        example = yield request
+        return self.finish(example, request)
 
     def finish(self, example: Example, request: SampleRequest) -> Example:
         """The last touch on a decoded sample, such as splicing kept data back in exactly."""

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -54,28 +54,57 @@ class Plan:
     ) -> Iterator[Sample]:
         """Each sample as soon as it is done. `watch(t, x0_hat)` sees what each network call predicts."""
         domain = self.model.domain
-        for position, state in self.states(callbacks, watch):
-            index, request = self.asks[position]
-            batch = {name: x[None].cpu() for name, x in state.items()}
-            mask = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in batch.items()}
-            example = domain.finish(domain.decode(batch, mask)[0], request)
-            yield Sample(example, self.provenance(index, request), domain)
+        sampled = self._sampler(callbacks, watch)
+        for first in range(0, len(self.asks), self.batch_size):
+            group = self.asks[first : first + self.batch_size]
+            makers = [domain.parts(request) for _, request in group]
+            waiting = {i: next(maker) for i, maker in enumerate(makers)}
+            examples: dict[int, Any] = {}
+            while waiting:
+                for i, state in zip(list(waiting), sampled(list(waiting.values())), strict=True):
+                    try:
+                        waiting[i] = makers[i].send(self._decoded(state))
+                    except StopIteration as end:
+                        examples[i] = end.value
+                        del waiting[i]
+            for i, (index, request) in enumerate(group):
+                yield Sample(examples[i], self.provenance(index, request), domain)
 
     def states(
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[tuple[int, State]]:
-        """Position in the plan and unbatched state of each sample, before it is decoded."""
+        """Position in the plan and unbatched state of each sample made in one part, before it is decoded."""
+        sampled = self._sampler(callbacks, watch)
+        for first in range(0, len(self.asks), self.batch_size):
+            group = [request for _, request in self.asks[first : first + self.batch_size]]
+            yield from enumerate(sampled(group), first)
+
+    def _sampler(
+        self, callbacks: Sequence[Callable[..., None]], watch: Watch | None
+    ) -> Callable[[Sequence[SampleRequest]], list[State]]:
+        """What makes one micro-batch; plugins are asked for their callbacks once a run."""
+        denoiser = _watched(self._denoiser(), watch)
         asked_once = get_registry().callbacks(self.info(tuple))
-        yield from sample_requests(
-            _watched(self._denoiser(), watch),
-            self.model.domain.processes(),
-            self.model.schedule,
-            self.table,
-            _Requests(self.model, [request for _, request in self.asks], self.strength),
-            batch_size=self.batch_size,
-            device=self.device,
-            callbacks=[*asked_once, *callbacks],
-        )
+
+        def sampled(requests: Sequence[SampleRequest]) -> list[State]:
+            made = sample_requests(
+                denoiser,
+                self.model.domain.processes(),
+                self.model.schedule,
+                self.table,
+                [engine_request(self.model, request, self.strength) for request in requests],
+                batch_size=self.batch_size,
+                device=self.device,
+                callbacks=[*asked_once, *callbacks],
+            )
+            return [state for _, state in made]
+
+        return sampled
+
+    def _decoded(self, state: State) -> Any:
+        batch = {name: x[None].cpu() for name, x in state.items()}
+        mask = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in batch.items()}
+        return self.model.domain.decode(batch, mask)[0]
 
     def info(self, execute: Callable[[], Any], output: str = "") -> RunInfo:
         """What the run hooks of plugins get to see."""
@@ -168,6 +197,8 @@ def make_plan(
         table, solver_name, grid_name = make_model_table(model, solver, grid, steps, strength)
     device = _device(device)
     size = default_batch_size(device) if batch_size is None else batch_size
+    if size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {size}.")
     registry = get_registry()
     plugin = registry.owner(registry.domain_info(domain.name)).distribution
     record = Provenance(
@@ -247,26 +278,6 @@ def _source(
         hint = did_you_mean(path.suffix, domain.suffixes)
         raise UsageError(f"{path}: {domain.name} reads {' '.join(domain.suffixes)}.{hint}")
     return domain.load(path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)
-
-
-class _Requests(Sequence[Request]):
-    """Requests for the engine, each made when it is looked at: a thousand variations of one source need not
-    all be in memory."""
-
-    def __init__(self, model: Model, asked: Sequence[SampleRequest], strength: float | None) -> None:
-        self._model, self._asked, self._strength = model, asked, strength
-
-    def __len__(self) -> int:
-        return len(self._asked)
-
-    @overload
-    def __getitem__(self, index: int) -> Request: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Request]: ...
-    def __getitem__(self, index: int | slice) -> Request | list[Request]:
-        if isinstance(index, slice):
-            return [engine_request(self._model, r, self._strength) for r in self._asked[index]]
-        return engine_request(self._model, self._asked[index], self._strength)
 
 
 def engine_request(model: Model, request: SampleRequest, strength: float | None) -> Request:

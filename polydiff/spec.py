@@ -35,11 +35,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FACTORY = re.compile(r"[\w.]+:[\w.]+")
 
 
-def _check_name(what: str, name: str) -> None:
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
-        raise PluginError(
-            f"the {what} name {name!r} must be lower-case letters, digits and _, a letter first."
-        )
+def _check_name(what: str, name: str, also: str = "") -> None:
+    plain = name.translate(dict.fromkeys(map(ord, also), "_")) if isinstance(name, str) else ""
+    if not _NAME.fullmatch(plain):
+        allowed = f"digits, {also} and _" if also else "digits and _"
+        raise PluginError(f"the {what} name {name!r} must be lower-case letters, {allowed}, a letter first.")
 
 
 def _check_factory(owner: str, factory: Factory) -> None:
@@ -122,7 +122,7 @@ class PresetInfo:
 
     def __post_init__(self) -> None:
         _check_name("domain", self.domain)
-        _check_name("preset", self.name)
+        _check_name("preset", self.name, also="-")
         object.__setattr__(self, "folder", os.fspath(self.folder))
 
     @property

@@ -1,10 +1,12 @@
-"""Generates with every shipped audio checkpoint: `make demo`, or `python scripts/demo.py FOLDER`."""
+"""Generates with every shipped checkpoint: `make demo`, or `python scripts/demo.py FOLDER`."""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,58 +15,85 @@ import polydiff
 SPEAKERS = ("theo", "jackson")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SCALE = {"C4": 60, "D4": 62, "E4": 64, "F4": 65, "G4": 67, "A4": 69, "B4": 71, "C5": 72}
+ACTIONS = ("walk", "spellcast", "slash")
+DIRECTIONS = ("left", "front", "right")
+CHARACTER = {"body": "4", "bottom": "0", "top": "3", "hair": "2"}  # one that no model has seen
+REAL = Path(__file__).parents[1] / "tests" / "video"  # clips of the same character, and of other digits
 
 
 @dataclass(frozen=True)
 class Part:
-    """What to make with one preset: `conditions` as Model.sample takes them, a file name for each sample."""
+    """What to make with one preset: `conditions` and `options` as Model.sample takes them, a file name for
+    each sample, and a real example to show above the samples."""
 
     preset: str
-    conditions: dict[str, Any]
     names: list[str]
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    truth: Path | None = None
 
 
 def parts() -> list[Part]:
-    """Ten digits by two speakers, one drum hit of each class, a scale on one instrument."""
+    """Ten digits by two speakers, one drum hit of each class, a scale on one instrument; nine actions of a
+    new character; one clip filled in between two frames and two predicted, beside what was there."""
     spoken = [(digit, speaker) for speaker in SPEAKERS for digit in DIGITS]
     classes = polydiff.load("audio/drums").conditions["class"].choices
+    moves = [(action, direction) for action in ACTIONS for direction in DIRECTIONS]
+    walk, slash = REAL / "data" / "walk_right_4032.gif", REAL / "data" / "slash_left_4032.gif"
+    digits = REAL / "digits" / "digits.gif"
     return [
         Part(
             "audio/digits",
-            {"digit": [digit for digit, _ in spoken], "speaker": [speaker for _, speaker in spoken]},
             [f"{DIGITS.index(digit)}-{digit}-{speaker}" for digit, speaker in spoken],
+            {"digit": [digit for digit, _ in spoken], "speaker": [speaker for _, speaker in spoken]},
         ),
-        Part("audio/drums", {"class": list(classes)}, list(classes)),
+        Part("audio/drums", list(classes), {"class": list(classes)}),
         Part(
             "audio/notes",
-            {"pitch": list(SCALE.values()), "instrument": "piano"},
             [f"{number}-{note}-piano" for number, note in enumerate(SCALE, start=1)],
+            {"pitch": list(SCALE.values()), "instrument": "piano"},
         ),
+        Part(
+            "video/sprites",
+            [f"{action}-{direction}" for action, direction in moves],
+            {"action": [a for a, _ in moves], "direction": [d for _, d in moves], **CHARACTER},
+            {"snap": True},
+        ),
+        Part("video/sprites", ["between-0-and-7"], {}, {"source": walk, "keep": "0,7", "snap": True}, walk),
+        Part(
+            "video/sprites", ["predicted-from-0-3"], {}, {"source": slash, "keep": "0:4", "snap": True}, slash
+        ),
+        Part("video/moving-digits", ["predicted-from-0-9"], {}, {"source": digits, "keep": "0:10"}, digits),
     ]
 
 
 def main(folder: Path) -> None:
-    """Write every clip with its provenance, one contact sheet, and a table of what is where."""
+    """Write every sample with its provenance, one contact sheet a domain, and a table of what is where."""
     begin = time.perf_counter()
-    samples, titles = [], []
-    print(f"{'file':42}{'seed':>6}{'length':>9}{'rate':>10}{'peak':>7}{'took':>8}")
-    for part in parts():
-        start = time.perf_counter()
-        stream = polydiff.load(part.preset).stream(seed=0, conditions=part.conditions)
-        for name, sample in zip(part.names, stream, strict=True):
-            took, start = time.perf_counter() - start, time.perf_counter()
-            path = folder / part.preset.rpartition("/")[2] / f"{name}.wav"
-            sample.save(path)
-            clip = sample.example
-            row = f"{path!s:42}{sample.seed:6}{clip.duration:7.2f} s{clip.sample_rate:7} Hz"
-            print(f"{row}{clip.peak:7.2f}{took:6.2f} s", flush=True)
-            samples.append(sample)
-            titles.append(name)
-    sheet = folder / "contact.png"
-    sheet.write_bytes(samples[0].domain.contact_sheet([sample.example for sample in samples], titles))
-    print(f"\n{len(samples)} clips in {time.perf_counter() - begin:.0f} s.")
+    count = 0
+    print(f"{'file':46}{'seed':>5}{'took':>8}  what")
+    for domain, its_parts in groupby(parts(), lambda part: part.preset.partition("/")[0]):
+        examples, titles = [], []
+        for part in its_parts:
+            start = time.perf_counter()
+            model = polydiff.load(part.preset)
+            if part.truth:
+                examples.append(model.domain.load(part.truth))
+                titles.append("real")
+            stream = model.stream(seed=0, conditions=part.conditions, **part.options)
+            for name, sample in zip(part.names, stream, strict=True):
+                took, start = time.perf_counter() - start, time.perf_counter()
+                path = folder / part.preset.rpartition("/")[2] / f"{name}{model.domain.suffixes[0]}"
+                sample.save(path)
+                print(f"{path!s:46}{sample.seed:5}{took:6.2f} s  {sample.example!r}", flush=True)
+                examples.append(sample.example)
+                titles.append(name)
+                count += 1
+        sheet = folder / f"{domain}.png"
+        sheet.write_bytes(model.domain.contact_sheet(examples, titles))
+        print(f"{sheet!s:46}{'':15}a picture of all of them")
+    print(f"\n{count} samples in {time.perf_counter() - begin:.0f} s.")
     print("Beside each FILE lies FILE.json, how it was made: `polydiff replay FILE.json` makes it again.")
-    print(f"{sheet} shows the waveform and the spectrogram of each.")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,15 @@ def as_seeds(seeds: int | Sequence[int] | Tensor, device: torch.device | str | N
     return torch.tensor(wrapped, dtype=torch.int64, device=device)
 
 
+def derived_seed(seed: int, stream: str, step: int) -> int:
+    """A seed for a part of a sample: independent of the sample's own and of other parts'.
+
+    >>> derived_seed(7, "part", 1) == derived_seed(7, "part", 1) != derived_seed(7, "part", 2)
+    True
+    """
+    return int(uniform(seed, stream, step, (1,))[0] * 2**53)
+
+
 def uniform(seeds: int | Sequence[int] | Tensor, stream: str, step: int, shape: Sequence[int]) -> Tensor:
     """Uniform numbers in (0, 1), float64, shape (B, *shape).
 

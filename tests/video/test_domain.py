@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff_video import regions
+from polydiff_video.blocks import blocks, whole_windows
 from polydiff_video.clip import VideoClip
 from polydiff_video.codec import Codec, fit
 from polydiff_video.config import CodecConfig
@@ -234,3 +235,61 @@ def test_a_longer_sample_is_the_same_in_any_batch(domain):
 )
 def test_regions(text, mask):
     assert regions.parse(text, 4, 8).tolist() == [bit == "1" for bit in mask]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 12))
+def test_blocks_cover_a_clip_and_go_on_from_what_is_known(mask, window):
+    length = whole_windows(len(mask), window)
+    known = np.zeros(length, bool)
+    known[: len(mask)] = mask
+    seen = known.copy()
+    for block in blocks(known, window):
+        assert block.stop - block.start == window
+        assert 0 <= block.start <= length - window
+        assert not seen[block].all()  # each makes something
+        if seen.any() and window > 1:
+            most = max(seen[s : s + window].sum() for s in range(0, length - window + 1, max(window // 2, 1))
+                       if not seen[s : s + window].all())  # fmt: skip
+            assert seen[block].sum() == most
+        seen[block] = True
+    assert seen.all()
+
+
+def test_long_clips_are_made_block_by_block(domain, clips):
+    cyclic = Video(domain.config.model_copy(update={"cyclic": True}))
+    request = request_of(source=clips[0], keep="0:4", frames=20, seed=3)
+    maker = cyclic.parts(request)
+    part, made_frames, seeds = next(maker), [], []
+    while True:
+        lesson = part.source
+        assert cyclic.shapes(part)["frames"][0] == 8 * cyclic.codec.patches
+        assert lesson.given == (True,) * 4 + (False,) * 4
+        assert lesson.phase == 4 * len(seeds)
+        assert torch.equal(cyclic.known(part)[1]["frames"].reshape(8, -1).all(1), torch.tensor(lesson.given))
+        if seeds:
+            assert (lesson.clip.frames[:4] == made_frames[-1]).all()
+        seeds.append(part.seed)
+        made_frames.append(20 * len(seeds))
+        answer = VideoClip(np.full((8, 64, 64, 3), made_frames[-1], np.uint8), 8)
+        try:
+            part = maker.send(answer)
+        except StopIteration as end:
+            result = end.value
+            break
+    assert len(result) == 20
+    assert np.array_equal(result.frames[:4], clips[0].frames[:4])
+    assert result.frames[4::4, 0, 0, 0].tolist() == [20, 40, 60, 80]
+    assert len(set(seeds)) == len(seeds) == 4
+
+
+def test_phases_follow_the_rate_of_slowed_sources(domain, clips):
+    cyclic = Video(domain.config.model_copy(update={"cyclic": True}))
+    half = VideoClip(clips[0].frames[::2], 4)  # every other frame, at half the rate: real time stays
+    state = cyclic.carried(request_of(source=half, keep="all", slow=2))
+    whole, _ = cyclic.encode([clips[0]])
+    phases = slice(-PHASES, None)
+    assert torch.allclose(state["context"][:, phases], whole["context"][0][:, phases], atol=1e-5)
+    slow = cyclic.carried(request_of(source=clips[0], keep="all", slow=2))["context"][:, phases]
+    assert torch.allclose(
+        slow[:: 2 * cyclic.codec.patches], whole["context"][0][:: cyclic.codec.patches, phases]
+    )

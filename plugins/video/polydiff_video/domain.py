@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from polydiff.domain import Domain, Metric, SampleRequest
 from polydiff.errors import UsageError
 from polydiff.settings import merged
 from polydiff_video import files, regions
+from polydiff_video.blocks import blocks, whole_windows
 from polydiff_video.clip import VideoClip
 from polydiff_video.config import MOST_FRAMES, VideoConfig, VideoOptions
 from polydiff_video.convert import enlarged, fit_into, snapped
@@ -89,18 +90,19 @@ class Video(Domain):
 
         lesson = example if isinstance(example, Lesson) else Lesson(example, (False,) * len(example))
         tokens = self.codec.encode(torch.tensor(self.fitted(lesson.clip).frames))
-        return tokens, self._context(tokens, np.array(lesson.given), lesson.phase)
+        given = torch.tensor(lesson.given)
+        return tokens, self._context(tokens, given, lesson.phase, lesson.pace)
 
-    def _context(self, tokens: Tensor, given: np.ndarray, phase: int = 0) -> Tensor:
+    def _context(self, tokens: Tensor, given: Tensor, phase: float = 0, pace: float = 1) -> Tensor:
         """(time · patches, channels + 1 + PHASES): given tokens, whether they are, and phases of a cycle."""
         import torch
 
         from polydiff_video.network import PHASES
 
-        seen = torch.from_numpy(given).repeat_interleave(self.codec.patches)[:, None].float()
+        seen = given.repeat_interleave(self.codec.patches)[:, None].float()
         features = torch.zeros(len(given), PHASES)
         if self.config.cyclic:
-            turns = 2 * torch.pi * (torch.arange(len(given)) + phase) / self.config.frames
+            turns = 2 * torch.pi * (torch.arange(len(given)) * pace + phase) / self.config.frames
             angles = turns[:, None] * torch.arange(1, PHASES // 2 + 1)
             features = torch.cat([angles.cos(), angles.sin()], dim=1)
         return torch.cat([tokens * seen, seen, features.repeat_interleave(self.codec.patches, 0)], dim=1)
@@ -146,13 +148,9 @@ class Video(Domain):
             raise UsageError(f"The source has {length} frames; cut it, or ask for at most {MOST_FRAMES}.")
         return int(wanted)
 
-    def _made(self, request: SampleRequest) -> int:
-        """Frames that are made: whole windows, which overlap by half. What is too many is cut at the end."""
-        window, step = self.config.frames, max(self.config.frames // 2, 1)
-        return int(window + -(-max(self.frames(request) - window, 0) // step) * step)
-
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
-        return {"frames": (self._made(request) * self.codec.patches, self.codec.channels)}
+        length = whole_windows(self.frames(request), self.config.frames)
+        return {"frames": (length * self.codec.patches, self.codec.channels)}
 
     # --- sources ----------------------------------------------------------------------------------------
 
@@ -160,47 +158,83 @@ class Video(Domain):
         """The context: clean tokens of the frames that are kept."""
         import torch
 
-        made = self._made(request)
-        if _kept(request):
-            return {"context": self._context(self._placed(request), self.kept_frames(request))}
-        tokens = torch.zeros(made * self.codec.patches, self.codec.channels)
-        return {"context": self._context(tokens, np.zeros(made, bool))}
+        if request.source is None:
+            tokens = torch.zeros(self.shapes(request)["frames"])
+            return {"context": self._context(tokens, torch.zeros(len(tokens) // self.codec.patches).bool())}
+        return {"context": self._encoded(self._placed(request))[1]}
 
     def init(self, request: SampleRequest) -> dict[str, Tensor]:
         """The source as tokens; its last frame stands for what comes after it."""
-        if not _kept(request):
-            if request.options.slow > 1:
-                raise UsageError("slow needs the frames to keep: add --keep all.")
-            if self.frames(request) != len(request.source):
-                raise UsageError(
-                    f"A variation is as long as its source ({len(request.source)} frames): leave frames out, "
-                    f"or keep the source and go on from it (--keep 0:{len(request.source)})."
-                )
-        return {"frames": self._placed(request)}
+        return {"frames": self._encoded(self._placed(request))[0]}
 
     def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The tokens of the kept frames."""
         import torch
 
-        kept = torch.from_numpy(self.kept_frames(request)).repeat_interleave(self.codec.patches)
-        return {"frames": self._placed(request)}, {"frames": kept}
+        placed = self._placed(request)
+        kept = torch.tensor(placed.given).repeat_interleave(self.codec.patches)
+        return {"frames": self._encoded(placed)[0]}, {"frames": kept}
 
-    def _placed(self, request: SampleRequest) -> Tensor:
-        """Tokens of the source, each frame where it stands in the result; gaps repeat the frame before."""
-        import torch
+    def parts(self, request: SampleRequest) -> Generator[SampleRequest, VideoClip, VideoClip]:
+        """Block by block, each beside frames that are there already, where the result is longer than a window
+        (a variation has its source to hold it together)."""
+        from polydiff.engine.noise import derived_seed
 
-        places = np.arange(self._made(request)) // request.options.slow
-        frames = self.fitted(request.source).frames[places.clip(max=len(request.source) - 1)]
-        return self.codec.encode(torch.tensor(frames))
+        window, length = self.config.frames, whole_windows(self.frames(request), self.config.frames)
+        if length == window or (request.source is not None and not _kept(request)):
+            return (yield from super().parts(request))
+        height, width = self.config.codec.height, self.config.codec.width
+        start = Lesson(
+            VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps), (False,) * length
+        )
+        lesson = self._placed(request) if _kept(request) else start
+        frames, known = lesson.clip.frames.copy(), np.array(lesson.given)
+        for number, block in enumerate(blocks(known, window)):
+            clip = VideoClip(frames[block], self.config.fps)
+            phase = lesson.phase + block.start * lesson.pace
+            made = yield replace(
+                request,
+                seed=derived_seed(request.seed, "block", number),
+                options=VideoOptions(frames=window),
+                source=Lesson(clip, tuple(known[block].tolist()), phase, lesson.pace),
+                keep="given",
+                redo=None,
+            )
+            frames[block] = np.where(known[block][:, None, None, None], frames[block], made.frames)
+            known[block] = True
+        return self.finish(VideoClip(frames, self.config.fps), request)
+
+    def _placed(self, request: SampleRequest) -> Lesson:
+        """The source's frames where they stand in the result (gaps repeat the frame before), and which are
+        kept."""
+        source, slow = request.source, request.options.slow
+        if isinstance(source, Lesson):
+            return source
+        length = whole_windows(self.frames(request), self.config.frames)
+        if _kept(request):
+            given = self.kept_frames(request)
+        elif slow > 1:
+            raise UsageError("slow needs the frames to keep: add --keep all.")
+        elif self.frames(request) != len(source):
+            raise UsageError(
+                f"A variation is as long as its source ({len(source)} frames): leave frames out, "
+                f"or keep the source and go on from it (--keep 0:{len(source)})."
+            )
+        else:
+            given = np.zeros(length, bool)
+        places = np.arange(length) // slow
+        frames = self.fitted(source).frames[places.clip(max=len(source) - 1)]
+        pace = 1.0 if slow == 1 else self.config.fps / (source.fps * slow)
+        return Lesson(replace(source, frames=frames), tuple(given.tolist()), 0, pace)
 
     def kept_frames(self, request: SampleRequest) -> np.ndarray:
-        """(made,) True where a frame of the result is one of the source that is kept."""
+        """(length,) True where a frame of the result is one of the source that is kept."""
         source, slow, wanted = request.source, request.options.slow, self.frames(request)
         text = request.redo if request.keep is None else request.keep
         kept = regions.parse(text or "", len(source), source.fps)
         kept = ~kept if request.keep is None else kept
         places = np.flatnonzero(kept) * slow
-        mask = np.zeros(self._made(request), bool)
+        mask = np.zeros(whole_windows(wanted, self.config.frames), bool)
         mask[places[places < wanted]] = True
         if mask[:wanted].all():
             raise UsageError("Every frame is kept, nothing is left to be made: keep fewer, or ask for more.")
@@ -217,7 +251,7 @@ class Video(Domain):
                 raise UsageError("This model's data has too many colours to snap to; leave snap out.")
             frames = snapped(frames, self.config.palette)
         fps, notes = self.config.fps, example.notes
-        if request.source is not None:
+        if isinstance(request.source, VideoClip):
             source = self.fitted(request.source)
             fps, notes = source.fps, (*(f"source: {note}" for note in source.notes), *notes)
             if _kept(request):

@@ -17,11 +17,13 @@ _OFTEN = (0.4, 0.15, 0.15, 0.15, 0.15)  # prediction is asked for most
 
 @dataclass(frozen=True)
 class Lesson:
-    """A training clip: its frames, which of them are given, and where in its cycle it begins."""
+    """A clip to learn from or to complete: its frames, which of them are given, where in its cycle it begins,
+    and how many of the model's frames one of its frames is apart from the next."""
 
     clip: VideoClip
     given: tuple[bool, ...]
-    phase: int = 0
+    phase: float = 0
+    pace: float = 1
 
 
 def draw_given(frames: int, rng: np.random.Generator) -> tuple[bool, ...]:
