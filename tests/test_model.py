@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 import polydiff
 from polydiff.domain import Domain
+from polydiff.engine.noise import derived_seed
 from polydiff.engine.schedules import EDM, RectifiedFlow
 from polydiff.errors import PluginError, PolydiffError, UsageError
 from polydiff.model import Model
@@ -318,6 +320,34 @@ def test_threads_share_a_model(model: Model) -> None:
     with ThreadPoolExecutor(4) as pool:
         for expected, found in zip(alone, pool.map(make, range(4)), strict=True):
             np.testing.assert_array_equal(expected, found)
+
+
+def test_samples_in_parts_are_the_same_in_any_batch(model: Model) -> None:
+    """A domain that makes a series in as many parts as its length has dozens, each going on from the last."""
+
+    class InParts(type(model.domain)):  # type: ignore[misc]
+        def parts(self, request: Any) -> Generator[Any, Any, Any]:
+            whole = yield replace(request, options=self.Options(length=12))
+            for number in range(1, request.options.length // 12):
+                seed = derived_seed(request.seed, "part", number)
+                part = replace(
+                    request,
+                    seed=seed,
+                    source=whole,
+                    keep="0:12",
+                    options=self.Options(length=12 + 12 * number),
+                )
+                whole = yield part
+            return self.finish(whole, request)
+
+    pieces = Model(InParts(model.domain.config), model.network, model.manifest)
+    one, three = (pieces.sample(2, seed=8, steps=3, length=n, batch_size=2) for n in (12, 36))
+    for i in range(2):
+        assert values(three[i]).shape == (36, 1)
+        np.testing.assert_array_equal(values(three[i])[:12], values(one[i]))
+        [alone] = pieces.sample(seed=8 + i, steps=3, length=36, batch_size=1)
+        np.testing.assert_allclose(values(alone), values(three[i]), atol=1e-3)
+    assert np.abs(values(three[0])[12:24] - values(three[0])[24:]).max() > 0.1
 
 
 def test_a_stream_stops_when_the_reader_does(model: Model) -> None:
