@@ -25,6 +25,11 @@ _PARTS = {
         {
             "karras": ("karras", "Even in sigma^(1/rho)"),
             "uniform_log_snr": ("uniform_log_snr", "Even in log signal-to-noise ratio"),
+            "exponential": ("exponential", "Even in log sigma, with a call at the lowest level"),
+            "sigmoid": ("sigmoid", "log sigma along a sigmoid: fine at both ends"),
+            "listed": ("listed", "Through a list of noise levels, such as Align Your Steps'"),
+            "restart": ("restart", "karras, a stretch of it gone again after noise is added"),
+            "repaint": ("repaint", "karras, every few steps gone again after noise is added"),
             "uniform_t": ("uniform_t", "Even in t"),
             "quadratic": ("quadratic", "Even in the square root of t"),
             "custom": ("custom", "Times of your own"),
@@ -33,11 +38,18 @@ _PARTS = {
     "solver": (
         "polydiff.engine.solvers",
         {
-            "ddim": ("ddim", "First order, with as much noise as eta says"),
+            "adams": ("adams", "Adams-Bashforth in lambda on past evaluations"),
+            "ddim": ("ddim", "As much noise as eta says"),
             "ddpm": ("ddpm", "Ancestral sampling"),
-            "adams": ("adams", "Adams-Bashforth on past evaluations, order 1 to 4"),
-            "dpmpp": ("dpmpp", "DPM-Solver++, order 1 to 3, ODE and SDE"),
-            "heun": ("heun", "Second order, two evaluations a step"),
+            "deis": ("deis", "Adams-Bashforth in t"),
+            "dpm2": ("dpm2", "DPM-Solver-2: the slope in the middle of a step"),
+            "dpmpp": ("dpmpp", "DPM-Solver++ multistep"),
+            "dpmpp_singlestep": ("dpmpp_singlestep", "DPM-Solver++ 2S and 3S"),
+            "er_sde": ("er_sde", "A reverse SDE with little noise where there is much"),
+            "heun": ("heun", "Heun's method, also with churn"),
+            "lms": ("lms", "Adams-Bashforth in sigma"),
+            "sa": ("sa", "Stochastic Adams with a corrector"),
+            "unipc": ("unipc", "A corrector at no further call"),
         },
     ),
     "process": (
@@ -57,10 +69,32 @@ _PARTS = {
 }
 
 
+# solver: order of convergence, noise, network calls a step, source
+_FACTS = {
+    "adams": ("1 to 4", "none", "1", "Zhang and Chen 2023; Liu et al. 2022"),
+    "ddim": ("1", "eta", "1", "Song et al. 2021"),
+    "ddpm": ("1", "always", "1", "Ho et al. 2020"),
+    "deis": ("1 to 4", "none", "1", "Zhang and Chen 2023"),
+    "dpm2": ("2", "eta", "2", "Lu et al. 2022"),
+    "dpmpp": ("1 to 3", "eta", "1", "Lu et al. 2023"),
+    "dpmpp_singlestep": ("2 to 3", "eta", "2 to 3", "Lu et al. 2023"),
+    "er_sde": ("1 to 3", "always", "1", "Cui et al. 2023"),
+    "heun": ("2", "eta, churn", "2", "Karras et al. 2022"),
+    "lms": ("1 to 4", "none", "1", "Zhang and Chen 2023; k-diffusion"),
+    "sa": ("1 to 4", "tau", "1", "Xue et al. 2023"),
+    "unipc": ("2 to 4", "none", "1", "Zhao et al. 2023"),
+}
+
+
+def _facts(kind: str, name: str) -> dict[str, str]:
+    names = ("order", "noise", "calls", "source")
+    return dict(zip(names, _FACTS[name], strict=True)) if kind == "solver" else {}
+
+
 @hookimpl
 def polydiff_components() -> list[ComponentInfo]:
     return [
-        ComponentInfo(kind, name, 1, f"{module}:{attribute}", summary)
+        ComponentInfo(kind, name, 1, f"{module}:{attribute}", summary, _facts(kind, name))
         for kind, (module, parts) in _PARTS.items()
         for name, (attribute, summary) in parts.items()
     ]

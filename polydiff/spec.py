@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,9 @@ class ComponentInfo:
 
     Model folders name it with its version, as in "adams.v1". Give a component whose results change
     a new version and keep the old one, so that old models sample as they did.
+
+    facts: what listings show in columns of their own; of a solver "order", "noise", "calls" of the
+    network a step, and its "source".
     """
 
     kind: str
@@ -86,6 +89,7 @@ class ComponentInfo:
     version: int
     factory: Factory
     summary: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

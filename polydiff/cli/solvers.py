@@ -22,7 +22,8 @@ from polydiff.registry import get_registry
 def command(
     name: str | None, steps: int, schedule: str, grid: str | None, options: tuple[str, ...], as_json: bool
 ) -> None:
-    """List the solvers, or print one: a row a network call, its coefficients in columns."""
+    """List the solvers (order of convergence, whether they add noise and by which option, network calls a
+    step), or print one: a row a network call, its coefficients in columns."""
     if name is None:
         _list(as_json)
         return
@@ -58,15 +59,25 @@ def _list(as_json: bool) -> None:
             {
                 "name": info.full_name,
                 "summary": info.summary,
+                **info.facts,
                 "plugin": registry.owner(info).owner,
             }
             for info in solvers
         ]
         echo_json({"solvers": described})
         return
+    facts = ("order", "noise", "calls", "source")
     echo_table(
-        ["NAME", "FROM", "WHAT"],
-        [[info.full_name, registry.owner(info).owner, info.summary] for info in solvers],
+        ["NAME", "FROM", *map(str.upper, facts), "WHAT"],
+        [
+            [
+                info.full_name,
+                registry.owner(info).owner,
+                *(info.facts.get(f, "") for f in facts),
+                info.summary,
+            ]
+            for info in solvers
+        ],
     )
 
 

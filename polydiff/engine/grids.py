@@ -1,10 +1,12 @@
 r"""Grids: where a sampler stops along t.
 
 A grid takes a schedule and a number of steps and returns steps + 1 falling times, float64 on the host,
-from 1 (or where it is told to start) to 0. Grids in the noise level place their nodes in sigma / alpha,
-which is infinite at t = 1 for some schedules and zero at t = 0 for all. They are laid from `sigma_max`
-to `sigma_min`, steps + 1 of them, and the two ends are then moved to t = 1 and t = 0: no network call is
-spent at sigma_min, where it would change the sample by that much only.
+from 1 to 0; where times rise again noise is added, and part of the way is gone once more.
+
+Grids in the noise level place their nodes in sigma / alpha, which is infinite at t = 1 for some schedules
+and zero at t = 0 for all. They are laid from `sigma_max` to `sigma_min`, steps + 1 of them, and the two
+ends are then moved to t = 1 and t = 0: no network call is spent at sigma_min, where it would change the
+sample by that much only.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from polydiff.engine.schedules import Schedule
-from polydiff.errors import UsageError
+from polydiff.errors import UsageError, did_you_mean
 
 #: sigma / alpha at which a grid in the noise level aims: 0.2 % of the data's deviation
 SIGMA_MIN = 0.002
@@ -73,6 +76,103 @@ def uniform_log_snr(
     return _from_levels(schedule, ramp.exp())
 
 
+def exponential(
+    schedule: Schedule, steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float | None = None
+) -> Tensor:
+    """Uniform in log sigma, as `uniform_log_snr`, with the customary ends: `steps` nodes down to sigma_min, a
+    call there, and a step from it to 0 (k-diffusion's get_sigmas_exponential)."""
+    low, high = _bounds(schedule, sigma_min, sigma_max)
+    ramp = torch.linspace(math.log(high), math.log(low), max(_count(steps), 2), dtype=torch.float64)
+    return _from_levels(schedule, torch.cat([ramp.exp()[:steps], torch.zeros(1, dtype=torch.float64)]))
+
+
+def sigmoid(
+    schedule: Schedule,
+    steps: int,
+    spread: float = 3.0,
+    sigma_min: float = SIGMA_MIN,
+    sigma_max: float | None = None,
+) -> Tensor:
+    """log sigma along a sigmoid of the step: fine at both ends, after the schedule of Jabri et al. 2023
+    (appendix B). spread: how much of the sigmoid, its argument runs from -spread to spread."""
+    if not spread > 0:
+        raise UsageError(f"spread must be above 0, got {spread!r}")
+    low, high = _bounds(schedule, sigma_min, sigma_max)
+    ramp = torch.sigmoid(torch.linspace(-spread, spread, _count(steps) + 1, dtype=torch.float64))
+    ramp = (ramp - ramp[0]) / (ramp[-1] - ramp[0])
+    return _from_levels(schedule, (math.log(high) + ramp * (math.log(low) - math.log(high))).exp())
+
+
+#: noise levels found by Align Your Steps (Sabour et al. 2024, appendix), for `listed`
+ALIGN_YOUR_STEPS = {
+    "stable_diffusion_15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "stable_diffusion_xl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+    "stable_video": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}
+
+
+def listed(schedule: Schedule, steps: int, levels: str | Sequence[float] = "stable_video") -> Tensor:
+    """Through a list of falling noise levels, brought to any number of steps by interpolation in log sigma.
+
+    levels: sigma / alpha, or a name in ALIGN_YOUR_STEPS. The first and last stand for the ends.
+    """
+    if isinstance(levels, str) and levels not in ALIGN_YOUR_STEPS:
+        hint = did_you_mean(levels, ALIGN_YOUR_STEPS)
+        raise UsageError(
+            f"no list of levels is called {levels!r}; there are {', '.join(ALIGN_YOUR_STEPS)}.{hint}"
+        )
+    values = ALIGN_YOUR_STEPS[levels] if isinstance(levels, str) else levels
+    given = torch.as_tensor(values, dtype=torch.float64)
+    if given.dim() != 1 or len(given) < 2 or bool((given <= 0).any() or (given.diff() >= 0).any()):
+        raise UsageError("levels must be at least two numbers above 0, each below the one before")
+    first = given[:1].clamp(max=noise_level(schedule, 1.0))
+    given = torch.cat([first, given[given < first]])  # this schedule may have no such high levels
+    place = np.linspace(0, len(given) - 1, _count(steps) + 1)
+    found = np.exp(np.interp(place, np.arange(len(given)), given.log().numpy()))
+    return _from_levels(schedule, torch.from_numpy(found))
+
+
+def restart(
+    schedule: Schedule, steps: int, low: float = 0.1, high: float = 2.0, rounds: int = 2, share: float = 0.5
+) -> Tensor:
+    """Restart (Xu et al. 2023, algorithm 1): the karras grid, and between noise levels `high` and `low` the
+    way is gone again `rounds` times, each after a rise that adds noise: more than `steps` network calls.
+
+    share: calls of a repetition over the calls that the plain grid makes between the levels.
+    """
+    highest = noise_level(schedule, 1.0)
+    if not 0 < low < high < highest:
+        raise UsageError(f"restart needs 0 < low < high < {highest:g}, got low {low:g} and high {high:g}")
+    if rounds < 0 or not share > 0:
+        raise UsageError("restart takes rounds of 0 or more and a share above 0")
+    plain = karras(schedule, steps)
+    top, bottom = _times_of(schedule, [high, low])
+    above, below = plain[plain > bottom], plain[plain < bottom]
+    calls = max(round(share * int((plain[plain > bottom] <= top).sum())), 1)
+    ramp = torch.linspace(math.log(high), math.log(low), calls + 1, dtype=torch.float64)
+    again = torch.cat([_times_of(schedule, ramp.exp().tolist()[:-1]), bottom[None]])
+    return torch.cat([above, bottom[None], *[again] * rounds, below])
+
+
+def repaint(schedule: Schedule, steps: int, jump: int = 2, rounds: int = 2) -> Tensor:
+    """RePaint (Lugmayr et al. 2022, algorithm 1): the karras grid; after every `jump` steps the sample is
+    noised back by as many and they are gone again, `rounds` times in all: about `steps` × `rounds` calls."""
+    if jump < 1 or rounds < 1:
+        raise UsageError("repaint takes a jump and rounds of at least 1")
+    plain = karras(schedule, steps).tolist()
+    times = plain[:1]
+    for start in range(0, steps, jump):
+        piece = plain[start : start + jump + 1]
+        last = start + jump >= steps
+        for number in range(1 if last else rounds):
+            times += piece[1:] if number == 0 else piece
+    return torch.tensor(times, dtype=torch.float64)
+
+
+def _times_of(schedule: Schedule, levels: Sequence[float]) -> Tensor:
+    return schedule.t_of_log_snr(-2 * torch.tensor(levels, dtype=torch.float64).log())
+
+
 def uniform_t(schedule: Schedule, steps: int) -> Tensor:
     """1, ..., 0 in equal steps of t."""
     return torch.linspace(1, 0, _count(steps) + 1, dtype=torch.float64)
@@ -102,6 +202,11 @@ def _count(steps: int) -> int:
 GRIDS: dict[str, Callable[..., Tensor]] = {
     "karras": karras,
     "uniform_log_snr": uniform_log_snr,
+    "exponential": exponential,
+    "sigmoid": sigmoid,
+    "listed": listed,
+    "restart": restart,
+    "repaint": repaint,
     "uniform_t": uniform_t,
     "quadratic": quadratic,
     "custom": custom,

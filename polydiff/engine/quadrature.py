@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,12 @@ UNIFORM_WEIGHTS = (
 _LEGENDRE = np.polynomial.legendre.leggauss(32)
 
 
-def _lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
+def gauss_points(start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where to evaluate an integrand over (start, end), and the weights of the values."""
+    return start + (end - start) * (_LEGENDRE[0] + 1) / 2, _LEGENDRE[1] * (end - start) / 2
+
+
+def lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
     """Values (len(nodes), len(at)) of the basis polynomials that are one at a node and zero at the rest."""
     basis = np.ones((len(nodes), len(at)))
     for k, here in enumerate(nodes):
@@ -25,13 +30,20 @@ def _lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
     return basis
 
 
-def exponential_weights(nodes: Sequence[float], start: float, end: float, rate: float) -> list[float]:
+def exponential_weights(
+    nodes: Sequence[float],
+    start: float,
+    end: float,
+    rate: float,
+    place: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> list[float]:
     """∫ |rate| e^{rate (λ - λ*)} L_k(λ) dλ over (start, end), λ* being the end where the integrand is 1.
 
-    λ* is `end` for rate > 0 and `start` for rate < 0. By Gauss quadrature, which loses no digits however
-    short the step: closed forms in powers of 1 / h do.
+    λ* is `end` for rate > 0 and `start` for rate < 0. The polynomials L_k are in λ, or in `place(λ)`, in
+    which the nodes are then given too. By Gauss quadrature, which loses no digits however short the step:
+    closed forms in powers of 1 / h do.
     """
-    points = start + (end - start) * (_LEGENDRE[0] + 1) / 2
+    points, weights = gauss_points(start, end)
     origin = end if rate > 0 else start
-    weights = _LEGENDRE[1] * (end - start) / 2 * abs(rate) * np.exp(rate * (points - origin))
-    return (_lagrange(nodes, points) @ weights).tolist()
+    weights = weights * abs(rate) * np.exp(rate * (points - origin))
+    return (lagrange(nodes, points if place is None else place(points)) @ weights).tolist()

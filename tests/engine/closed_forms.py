@@ -32,8 +32,18 @@ SOLVER_ORDERS = [
     *[("adams", {"order": k, "weights": "uniform"}, min(k, 2)) for k in (1, 2, 3, 4)],
     *[("adams", {"order": k, "weights": "uniform", "readout": "x0"}, min(k, 2)) for k in (2, 4)],
     *[("dpmpp", {"order": k}, k) for k in (1, 2, 3)],
+    *[("deis", {"order": k}, k) for k in (1, 2, 3, 4)],
+    *[("lms", {"order": k}, k) for k in (1, 2, 3, 4)],
     ("heun", {}, 2),
+    ("dpm2", {}, 2),
+    *[("dpmpp_singlestep", {"order": k}, k) for k in (2, 3)],
+    *[("unipc", {"order": k, "corrector": False}, k) for k in (1, 2, 3)],
+    *[("unipc", {"order": k}, k + 1) for k in (1, 2, 3)],
+    ("sa", {"order": 3, "tau": 0.0, "corrector": 0}, 3),
+    ("sa", {"order": 2, "tau": 0.0, "corrector": 2}, 3),
+    ("sa", {"order": 3, "tau": 0.0, "corrector": 3}, 4),
 ]
+SINGLESTEP = ("heun", "dpm2", "dpmpp_singlestep")  # several calls a step
 STOCHASTIC = [
     ("ddpm", {}),
     ("ddim", {"eta": 1.0}),
@@ -42,6 +52,14 @@ STOCHASTIC = [
     ("dpmpp", {"order": 2, "eta": 1.0}),
     ("dpmpp", {"order": 3, "eta": 1.0}),
     ("dpmpp", {"order": 2, "eta": 0.5}),
+    ("heun", {"eta": 1.0}),
+    ("heun", {"churn": 20.0}),
+    ("dpm2", {"eta": 1.0}),
+    ("dpmpp_singlestep", {"order": 2, "eta": 1.0}),
+    ("dpmpp_singlestep", {"order": 3, "eta": 0.5}),
+    *[("sa", {"order": k, "tau": 1.0, "corrector": c}) for k, c in ((1, 1), (2, 0), (3, 3))],
+    ("sa", {"order": 3, "tau": 0.4}),
+    *[("er_sde", {"order": k}) for k in (1, 2, 3)],
 ]
 ALL_SOLVERS = [(name, options) for name, options, _ in SOLVER_ORDERS] + STOCHASTIC
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, finish, named
+from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, SINGLESTEP, finish, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -97,11 +97,13 @@ def test_padding_and_centre_of_mass_stay_zero(case, schedule):
     init = {"label": torch.ones(3, 6, 1)}
     shapes = {"coords": (6, 3), "wave": (5, 1)}
     run = start(PROCESSES, schedule, table, [1, 2, 3], shapes, mask, init)
+    largest, rounding = 1.0, 1e-6 * max(1, *(abs(row.p) for row in table.rows))  # read-outs may be x / alpha
     for run in [run, *sample(denoiser_for(schedule), PROCESSES, table, run, mask)]:  # noqa: B020
         coords = run.x["coords"]
         assert torch.isfinite(coords).all()
         assert (coords[~mask["coords"]] == 0).all()
-        assert coords.mean(1).abs().max() < 1e-6 * max(1.0, float(coords.abs().max()))
+        largest = max(largest, float(coords.abs().max()))  # what was rounded on the way
+        assert coords.mean(1).abs().max() < rounding * largest
         assert torch.equal(run.x["label"], init["label"])
 
 
@@ -219,8 +221,9 @@ def test_the_arithmetic_of_a_step_is_a_handful_of_operations(case, schedule):
             moved = process.move(x, past, row, x if row.base else None, xi if row.c else None, None)
         assert len(count.names) - 1 == row.operations  # less the stand-in for a network
         assert torch.isfinite(moved).all()
-    order = case[1].get("order", 3 if case[0] == "adams" else 2)
-    assert table.operations <= max(4, order + 2)
+    order = case[1].get("order", 3 if case[0] in ("adams", "sa") else 2)
+    extra = table.stochastic and case[0] in SINGLESTEP  # noise on top of a step that is no plain combination
+    assert table.operations <= max(4, order + 2) + extra + (case[0] == "sa")
 
 
 @pytest.mark.parametrize("schedule", ["edm", "ve"])

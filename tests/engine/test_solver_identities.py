@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, STOCHASTIC, finish, gaussian, mixture, named
+from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, SINGLESTEP, STOCHASTIC, finish, gaussian, mixture, named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,9 +68,10 @@ def test_euler_on_the_rectified_flow_is_ddim(times):
         assert (row.a, row.b[0]) == pytest.approx((a, b), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("case", ALL_SOLVERS, ids=named)
+@pytest.mark.parametrize("case", [case for case in ALL_SOLVERS if case[0] != "deis"], ids=named)
 def test_a_vp_run_is_the_rescaled_ve_run(case):
-    """With the same log-SNR nodes only the scale alpha differs, draw for draw."""
+    """With the same log-SNR nodes only the scale alpha differs, draw for draw. (DEIS is made of polynomials
+    in t, which is another function of the noise level on each schedule.)"""
     solver, options = case
     vp, ve = ALL_SCHEDULES["linear_vp"], ALL_SCHEDULES["ve"]
     log_snr = torch.linspace(-6, 6, 9, dtype=torch.float64)
@@ -103,6 +104,34 @@ def test_stochastic_solvers_sample_the_right_moments(case, schedule):
     assert torch.all((x.std(0) / deviation - 1).abs() < 4 / math.sqrt(2 * 1024) + 0.05)
 
 
+def sliced_distance(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Sliced 1-Wasserstein distance of two sets of equal size, over 32 directions."""
+    directions = torch.randn(x.shape[1], 32, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    directions = directions / directions.norm(dim=0)
+    return float(((x @ directions).sort(0).values - (y @ directions).sort(0).values).abs().mean())
+
+
+@pytest.mark.parametrize("schedule", ["edm", "rectified_flow"])
+@pytest.mark.parametrize("case", STOCHASTIC, ids=named)
+def test_stochastic_solvers_sample_the_right_mixture(case, schedule):
+    """At 60 steps the samples are as far from exact ones as these are from each other, and a little bias."""
+    solver, options = case
+    problem, generator = mixture(), torch.Generator().manual_seed(1)
+    exact = []
+    for _ in range(2):
+        kind = torch.randint(3, (2048,), generator=generator)
+        normals = torch.randn(2048, 3, generator=generator, dtype=torch.float64)
+        exact.append(problem.means[kind] + problem.variances[kind].sqrt() * normals)
+    steps = 120 if solver in ("ddpm", "ddim") else 60
+    table = make_table(
+        solver, ALL_SCHEDULES[schedule], steps, "uniform_log_snr", options, grid_options={"sigma_min": 0.01}
+    )
+    run = start({"x": Gaussian()}, ALL_SCHEDULES[schedule], table, range(4), {"x": (512, 3)})
+    x = finish(problem.denoiser(ALL_SCHEDULES[schedule]), {"x": Gaussian()}, table, run).x["x"]
+    floor = sliced_distance(*exact)
+    assert sliced_distance(x.flatten(0, 1).double(), exact[0]) < 1.5 * floor + 0.02
+
+
 @pytest.mark.parametrize("grid", [name for name in GRIDS if name != "custom"])
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES)
 @pytest.mark.parametrize("case", ALL_SOLVERS, ids=named)
@@ -112,11 +141,12 @@ def test_few_steps_and_both_ends_stay_finite(case, schedule, grid):
     for steps in (1, 2, 3):
         table = make_table(solver, schedule, steps, grid, options)
         assert (table.rows[0].t, table.end) == (1, 0)
-        assert table.nfe == steps or solver == "heun"
+        assert table.nfe == steps or solver in SINGLESTEP or grid in ("restart", "repaint")
         run = start({"x": Gaussian()}, schedule, table, [5], {"x": (4, 3)})
         x = finish(gaussian().denoiser(schedule), {"x": Gaussian()}, table, run).x["x"]
         assert torch.isfinite(x).all()
-        assert x.abs().max() < 300  # Heun leaves the data on steps this long, but not the range of the prior
+        # Heun and DPM-Solver-2 leave the data on steps this long, but not the range of the prior
+        assert x.abs().max() < 600
 
 
 @pytest.mark.parametrize("case", ALL_SOLVERS, ids=named)

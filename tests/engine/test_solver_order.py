@@ -9,6 +9,7 @@ import torch
 from closed_forms import (
     ALL_SCHEDULES,
     PROCESSES,
+    SINGLESTEP,
     SOLVER_ORDERS,
     Mixture,
     finish,
@@ -45,7 +46,7 @@ def error(problem: Mixture, schedule, processes, solver: str, options: dict, ste
     sigmas = schedule.sigma(torch.tensor(times, dtype=torch.float64)).tolist()
     states = [alpha * value for alpha, value in zip(alphas, path, strict=True)]
 
-    first = 0 if solver == "heun" else table.history - 1
+    first = 0 if solver in SINGLESTEP else table.history - 1
     label = torch.arange(12.0).reshape(4, 3, 1)
     past = []
     for i in reversed(range(first)):
@@ -63,6 +64,11 @@ def error(problem: Mixture, schedule, processes, solver: str, options: dict, ste
     return float((run.x["x"] - states[-1]).square().mean().sqrt()) / alphas[-1]
 
 
+def _steps(solver: str, order: int) -> tuple[int, int]:
+    """Polynomials in t or sigma, which are even in lambda nowhere, show their fourth order later."""
+    return (48, 96) if solver in ("deis", "lms") and order == 4 else (24, 48)
+
+
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES)
 @pytest.mark.parametrize("case", SOLVER_ORDERS, ids=named)
@@ -70,7 +76,7 @@ def test_order_on_an_anisotropic_gaussian(case, schedule, process):
     solver, options, order = case
     coarse, fine = (
         error(gaussian(), ALL_SCHEDULES[schedule], PROCESSES[process], solver, options, steps)
-        for steps in (24, 48)
+        for steps in _steps(solver, order)
     )
     observed = math.log2(coarse / fine)
     assert order - 0.2 < observed < order + 0.8, (coarse, fine)

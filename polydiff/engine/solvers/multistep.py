@@ -1,0 +1,153 @@
+"""Multistep solvers: a polynomial through the newest read-outs, one network call a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polydiff.engine.nodes import Node, fill_table, steps_of
+from polydiff.engine.quadrature import UNIFORM_WEIGHTS, exponential_weights
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.solvers.rows import check_order, ddim_row, eps_row, noise_split, x0_weights
+from polydiff.engine.table import Row, Table, trimmed
+from polydiff.errors import UsageError
+
+
+def adams(
+    schedule: Schedule,
+    times: Tensor | Sequence[float],
+    order: int = 3,
+    readout: str = "eps",
+    weights: str = "exponential",
+) -> Table:
+    """Adams-Bashforth: a polynomial through the newest `order` read-outs, one network call a step.
+
+    Args:
+        order: 1 (DDIM) to 4. The first steps use what there is.
+        readout: "eps" or "x0", which of the two exact forms is discretised.
+        weights: "exponential" integrates a polynomial in lambda exactly, for steps of any length (Zhang
+            and Chen 2023, section 3.2); "uniform" takes the classical weights of equal steps on top of the
+            DDIM step, which is iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022).
+    """
+    check_order(order, 4)
+    if readout not in ("eps", "x0") or weights not in ("exponential", "uniform"):
+        raise UsageError(
+            f"adams takes readout 'eps' or 'x0' and weights 'exponential' or 'uniform', "
+            f"got {readout!r} and {weights!r}"
+        )
+
+    def eps_step(used: list[Node], target: Node) -> Row:
+        node = used[0]
+        rho, rho_target = node.sigma / node.alpha, target.sigma / target.alpha
+        if weights == "uniform":
+            return eps_row(used, target, [(rho_target - rho) * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
+        lams = [node.lam for node in used]
+        return eps_row(
+            used, target, [-rho * w for w in exponential_weights(lams, node.lam, target.lam, -1.0)]
+        )
+
+    def x0_step(used: list[Node], target: Node) -> Row:
+        first = ddim_row(used[0], target)
+        if weights == "uniform":
+            return replace(first, b=trimmed([first.b[0] * w for w in UNIFORM_WEIGHTS[len(used) - 1]]))
+        return replace(first, b=trimmed(x0_weights(used, target)))
+
+    def fill(nodes: list[Node]) -> list[Row]:
+        row = eps_step if readout == "eps" else x0_step
+        return [
+            row(used, target) if used[0].finite and target.finite else ddim_row(used[0], target)
+            for used, target in steps_of(nodes, order)
+        ]
+
+    return fill_table(f"adams(order={order}, readout={readout}, weights={weights})", schedule, times, fill)
+
+
+def dpmpp(schedule: Schedule, times: Tensor | Sequence[float], order: int = 2, eta: float = 0.0) -> Table:
+    """DPM-Solver++ multistep (Lu et al. 2023, algorithm 2 and appendix A), ODE and SDE.
+
+    Order 3 integrates the polynomial through three x̂0 exactly; the second difference there has the
+    weight that makes it third order.
+
+    Args:
+        order: 1 (DDIM), 2 or 3.
+        eta: 0 follows the ODE, 1 the reverse SDE; the x̂0 integral then runs at rate 1 + eta.
+    """
+    check_order(order, 3)
+    if not eta >= 0:
+        raise UsageError(f"eta must not be negative, got {eta!r}")
+    rate = 1 + eta
+
+    def fill(nodes: list[Node]) -> list[Row]:
+        rows = []
+        for used, target in steps_of(nodes, order):
+            row = ddim_row(used[0], target, *noise_split(used[0], target, eta))
+            if len(used) > 1 and target.finite:
+                row = replace(row, b=trimmed(dpmpp_weights(used, target, row.b[0], rate)))
+            rows.append(row)
+        return rows
+
+    name = f"dpmpp(order={order}" + (f", eta={eta:g})" if eta else ")")
+    return fill_table(name, schedule, times, fill)
+
+
+def dpmpp_weights(used: list[Node], target: Node, total: float, rate: float) -> Sequence[float]:
+    """Weights of x̂0 at the used nodes for DPM-Solver++ of order 2 or 3; they add up to `total`."""
+    if len(used) == 2:
+        slope = (target.lam - used[0].lam) / (used[0].lam - used[1].lam) / 2
+        return [total * (1 + slope), -total * slope]
+    return x0_weights(used, target, rate)
+
+
+def deis(schedule: Schedule, times: Tensor | Sequence[float], order: int = 3) -> Table:
+    """DEIS, t-AB variant (Zhang and Chen 2023, eq. 15): ε̂ as a polynomial in t, integrated exactly.
+
+    Args:
+        order: 1 (DDIM) to 4.
+    """
+
+    def t_of(lam: np.ndarray) -> np.ndarray:
+        return schedule.t_of_log_snr(2 * torch.from_numpy(lam)).numpy()
+
+    return _eps_in("deis", schedule, times, order, lambda node: node.t, t_of)
+
+
+def lms(schedule: Schedule, times: Tensor | Sequence[float], order: int = 4) -> Table:
+    """Linear multistep in the noise level: ε̂ as a polynomial in sigma / alpha, integrated exactly (the
+    rho-AB variant of DEIS; known from k-diffusion's sample_lms).
+
+    Args:
+        order: 1 (DDIM) to 4.
+    """
+    return _eps_in(
+        "lms", schedule, times, order, lambda node: node.sigma / node.alpha, lambda lam: np.exp(-lam)
+    )
+
+
+def _eps_in(
+    name: str,
+    schedule: Schedule,
+    times: Tensor | Sequence[float],
+    order: int,
+    place: Callable[[Node], float],
+    place_of: Callable[[np.ndarray], np.ndarray],
+) -> Table:
+    """Adams-Bashforth on ε̂ as a polynomial in some coordinate of the noise level."""
+    check_order(order, 4)
+
+    def fill(nodes: list[Node]) -> list[Row]:
+        rows = []
+        for used, target in steps_of(nodes, order):
+            node = used[0]
+            if not (node.finite and target.finite):
+                rows.append(ddim_row(node, target))
+                continue
+            places = [place(one) for one in used]
+            weights = exponential_weights(places, node.lam, target.lam, -1.0, place_of)
+            rows.append(eps_row(used, target, [-node.sigma / node.alpha * w for w in weights]))
+        return rows
+
+    return fill_table(f"{name}(order={order})", schedule, times, fill)
