@@ -32,13 +32,13 @@ Factory = str | Callable[..., Any]
 """Where a heavy part is: "package.module:Name", or the object itself where nothing is saved by waiting."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_HYPHENED = re.compile(r"[a-z][a-z0-9_-]*")
 _FACTORY = re.compile(r"[\w.]+:[\w.]+")
 
 
-def _check_name(what: str, name: str, also: str = "") -> None:
-    plain = name.translate(dict.fromkeys(map(ord, also), "_")) if isinstance(name, str) else ""
-    if not _NAME.fullmatch(plain):
-        allowed = f"digits, {also} and _" if also else "digits and _"
+def _check_name(what: str, name: str, hyphens: bool = False) -> None:
+    pattern, allowed = (_HYPHENED, "digits, - and _") if hyphens else (_NAME, "digits and _")
+    if not (isinstance(name, str) and pattern.fullmatch(name)):
         raise PluginError(f"the {what} name {name!r} must be lower-case letters, {allowed}, a letter first.")
 
 
@@ -126,7 +126,7 @@ class PresetInfo:
 
     def __post_init__(self) -> None:
         _check_name("domain", self.domain)
-        _check_name("preset", self.name, also="-")
+        _check_name("preset", self.name, hyphens=True)
         object.__setattr__(self, "folder", os.fspath(self.folder))
 
     @property

@@ -90,16 +90,14 @@ def command(domain: str, **arguments: Any) -> int:
 
 
 def _data(domain: str, arguments: dict[str, Any]) -> Path:
-    """Where the data lies; --fit-one names its recipe too."""
+    """Where the data lies: --data or --fit-one."""
     from polydiff.registry import get_registry
 
     data, one = arguments["data"], arguments["fit_one"]
     if (data is None) == (one is None):
         raise UsageError("Give either --data FOLDER or --fit-one FILE.")
-    if one is not None:
-        if _ONE not in get_registry().domain(domain).recipes():
-            raise UsageError(f"{domain} has no recipe {_ONE!r} to learn a single example with; give --data.")
-        arguments["recipe_name"] = arguments["recipe_name"] or _ONE
+    if one is not None and _ONE not in get_registry().domain(domain).recipes():
+        raise UsageError(f"{domain} has no recipe {_ONE!r} to learn a single example with; give --data.")
     found: Path = data if one is None else one
     return found
 
@@ -121,7 +119,8 @@ def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Reci
     from polydiff.settings import from_assignments, from_file, from_variables, merged
 
     recipes = get_registry().domain(domain).recipes()
-    name, out, config = arguments["recipe_name"], arguments["out"], arguments["config"]
+    name = arguments["recipe_name"] or (None if arguments["fit_one"] is None else _ONE)
+    out, config = arguments["out"], arguments["config"]
     if name is not None and name not in recipes:
         known = ", ".join(recipes) or "none"
         raise UsageError(f"{domain} has no recipe {name!r}.{did_you_mean(name, recipes)} It has {known}.")

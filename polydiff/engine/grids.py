@@ -93,8 +93,8 @@ def sigmoid(
     sigma_min: float = SIGMA_MIN,
     sigma_max: float | None = None,
 ) -> Tensor:
-    """log sigma along a sigmoid of the step: fine at both ends, after the schedule of Jabri et al. 2023
-    (appendix B). spread: how much of the sigmoid, its argument runs from -spread to spread."""
+    """log sigma along a sigmoid of the step: fine at both ends, after the schedule of Jabri et al. 2023.
+    spread: how much of the sigmoid, its argument runs from -spread to spread."""
     if not spread > 0:
         raise UsageError(f"spread must be above 0, got {spread!r}")
     low, high = _bounds(schedule, sigma_min, sigma_max)
@@ -103,7 +103,7 @@ def sigmoid(
     return _from_levels(schedule, (math.log(high) + ramp * (math.log(low) - math.log(high))).exp())
 
 
-#: noise levels found by Align Your Steps (Sabour et al. 2024, appendix), for `listed`
+#: noise levels found by Align Your Steps (Sabour et al. 2024, table 3), for `listed`
 ALIGN_YOUR_STEPS = {
     "stable_diffusion_15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
     "stable_diffusion_xl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),

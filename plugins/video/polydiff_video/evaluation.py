@@ -136,14 +136,13 @@ def evaluate(domain: Video, samples: Dataset, reference: Dataset) -> dict[str, f
     `psnr`, `ssim` and `frame_error` compare the frames that were made with the source's own; with several
     samples a source, `frame_error_best` takes the nearest of them.
     """
-    see = _seeing(domain.config.judge)
     known = metrics(domain.config.judge)
     figures = {name: f(samples, reference) for name, f in known.items() if name != "frechet"}
     left, right = _sides(samples, reference)
     few = Dataset(samples.items[: len(left)])
     figures["frechet"] = known["frechet"](few, right)
     figures["frechet_floor"] = known["frechet"](left, right)
-    made = np.stack([m.fingerprint(clip) for clip in see(samples).clips])
+    made = np.stack([m.fingerprint(item.load()) for item in samples])
     real = np.stack([m.fingerprint(item.load()) for item in reference])
     usual = float(np.median(scores.nearest_distances(real, real, same=True))) if len(real) > 1 else 0.0
     figures["novelty"] = float(np.median(scores.nearest_distances(made, real))) / max(usual, 1e-9)

@@ -41,14 +41,10 @@ def adams(
         )
 
     def eps_step(used: list[Node], target: Node) -> Row:
-        node = used[0]
-        rho, rho_target = node.sigma / node.alpha, target.sigma / target.alpha
-        if weights == "uniform":
-            return eps_row(used, target, [(rho_target - rho) * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
-        lams = [node.lam for node in used]
-        return eps_row(
-            used, target, [-rho * w for w in exponential_weights(lams, node.lam, target.lam, -1.0)]
-        )
+        if weights == "exponential":
+            return _exact_eps_row(used, target, [node.lam for node in used])
+        step = target.sigma / target.alpha - used[0].sigma / used[0].alpha
+        return eps_row(used, target, [step * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
 
     def x0_step(used: list[Node], target: Node) -> Row:
         first = ddim_row(used[0], target)
@@ -141,13 +137,22 @@ def _eps_in(
     def fill(nodes: list[Node]) -> list[Row]:
         rows = []
         for used, target in steps_of(nodes, order):
-            node = used[0]
-            if not (node.finite and target.finite):
-                rows.append(ddim_row(node, target))
-                continue
-            places = [place(one) for one in used]
-            weights = exponential_weights(places, node.lam, target.lam, -1.0, place_of)
-            rows.append(eps_row(used, target, [-node.sigma / node.alpha * w for w in weights]))
+            if used[0].finite and target.finite:
+                rows.append(_exact_eps_row(used, target, [place(node) for node in used], place_of))
+            else:
+                rows.append(ddim_row(used[0], target))
         return rows
 
     return fill_table(f"{name}(order={order})", schedule, times, fill)
+
+
+def _exact_eps_row(
+    used: list[Node],
+    target: Node,
+    places: Sequence[float],
+    place_of: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Row:
+    """A step with ε̂ the polynomial through the used nodes at these places: lambda, or `place_of` it."""
+    node = used[0]
+    weights = exponential_weights(places, node.lam, target.lam, -1.0, place_of)
+    return eps_row(used, target, [-(node.sigma / node.alpha) * w for w in weights])
