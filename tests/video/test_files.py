@@ -30,9 +30,10 @@ def test_few_frames_come_back(tmp_path, colours, suffix, count):
     assert len(read(tmp_path / f"a{suffix}")) == count
 
 
+@pytest.mark.parametrize("order", [(0, 1, 1, 1, 2, 2), (0, 0, 0, 0, 0, 0), (0, 0, 1, 1, 2, 2)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_equal_frames_are_not_lost(tmp_path, colours, suffix):
-    frames = colours.frames[[0, 1, 1, 1, 2, 2]]
+def test_equal_frames_are_not_lost(tmp_path, colours, suffix, order):
+    frames = colours.frames[list(order)]
     write(VideoClip(frames, 10), tmp_path / f"a{suffix}")
     again = read(tmp_path / f"a{suffix}")
     assert (len(again), again.fps) == (6, pytest.approx(10, rel=0.01))

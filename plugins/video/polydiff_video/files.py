@@ -75,8 +75,9 @@ def write(clip: VideoClip, path: str | os.PathLike[str]) -> list[str]:
             return _gif_notes(clip)
         if suffix in _ANIMATIONS:
             images = [Image.fromarray(frame) for frame in clip.frames]
-            webp = {"lossless": True, "exif": _exif(clip.fps)}
-            options: dict[str, Any] = webp if suffix == ".webp" else {"pnginfo": _info(clip.fps)}
+            says = _says(clip.fps, len(clip))
+            webp = {"lossless": True, "exif": _exif(says)}
+            options: dict[str, Any] = webp if suffix == ".webp" else {"pnginfo": _info(says)}
             images[0].save(
                 temporary, _ANIMATIONS[suffix], save_all=True, append_images=images[1:], loop=0,
                 duration=[round(d) for d in _durations(clip, 1)], **options,
@@ -88,33 +89,33 @@ def write(clip: VideoClip, path: str | os.PathLike[str]) -> list[str]:
 def _write_frames(clip: VideoClip, folder: Path) -> None:
     folder.mkdir()
     for number, frame in enumerate(clip.frames):
-        Image.fromarray(frame).save(folder / f"frame_{number:04d}.png", pnginfo=_info(clip.fps))
+        Image.fromarray(frame).save(folder / f"frame_{number:04d}.png", pnginfo=_info(_says(clip.fps, 1)))
 
 
-def _says(fps: float) -> str:
-    """The rate as files state it: their own times are rounded, and encoders merge frames that are equal."""
-    return f"fps={fps!r}"
+def _says(fps: float, frames: int) -> str:
+    """Rate and length as files state them: their own times are rounded, and encoders merge equal frames."""
+    return f"fps={fps!r} frames={frames}"
 
 
-def _info(fps: float) -> PngInfo:
+def _info(text: str) -> PngInfo:
     info = PngInfo()
-    info.add_text("Description", _says(fps))
+    info.add_text("Description", text)
     return info
 
 
-def _exif(fps: float) -> Image.Exif:
+def _exif(text: str) -> Image.Exif:
     exif = Image.Exif()
-    exif[_DESCRIPTION] = _says(fps)
+    exif[_DESCRIPTION] = text
     return exif
 
 
-def _said(image: Image.Image) -> float | None:
-    """The rate that a picture states, if it does."""
+def _said(image: Image.Image) -> tuple[float, int] | None:
+    """The rate and the number of frames that a picture states, if it does."""
     info = image.info
     texts = (info.get("comment", b""), info.get("Description", ""), image.getexif().get(_DESCRIPTION, ""))
     text = " ".join(t.decode("latin-1") if isinstance(t, bytes) else str(t) for t in texts)
-    match = re.search(r"fps=(\d+(?:\.\d+)?)", text)
-    return float(match[1]) if match and float(match[1]) > 0 else None
+    match = re.search(r"fps=(\d+(?:\.\d+)?) frames=(\d{1,6})\b", text)
+    return (float(match[1]), int(match[2])) if match and float(match[1]) > 0 else None
 
 
 def to_gif(clip: VideoClip) -> bytes:
@@ -131,7 +132,7 @@ def to_gif(clip: VideoClip) -> bytes:
     buffer = io.BytesIO()
     images[0].save(
         buffer, "GIF", save_all=True, append_images=images[1:], loop=0, disposal=1,
-        duration=_durations(clip, 10), comment=_says(clip.fps),
+        duration=_durations(clip, 10), comment=_says(clip.fps, len(clip)),
     )  # fmt: skip
     return buffer.getvalue()
 
@@ -191,9 +192,9 @@ def _read_folder(folder: Path) -> VideoClip:
         raise UsageError(f"{folder}: its pictures are of several sizes; bring them to one.")
     notes = list(dict.fromkeys(note for clip in clips for note in clip.notes))
     with Image.open(paths[0]) as first:
-        fps = _said(first)
-    if fps is None:
-        fps = _STILL_FPS
+        said = _said(first)
+    fps = _STILL_FPS if said is None else said[0]
+    if said is None:
         notes.append(f"pictures that say no rate, taken at {fps:g} fps")
     return VideoClip(np.concatenate([clip.frames for clip in clips]), fps, tuple(notes))
 
@@ -202,7 +203,7 @@ def _read_animation(path: Path) -> VideoClip:
     frames: list[Frames] = []
     durations: list[float] = []
     alpha = False
-    said: float | None = None
+    said: tuple[float, int] | None = None
     try:
         with Image.open(path) as image:
             said = _said(image)
@@ -219,11 +220,16 @@ def _read_animation(path: Path) -> VideoClip:
     if not frames:
         raise UsageError(f"{path}: holds no frames.")
     notes = ["alpha laid over black"] if alpha else []
-    if said is None or len(frames) == 1:
+    if said is None:
         return _at_one_rate(np.stack(frames), durations, notes)
-    ends = np.rint(np.cumsum(durations) * said / 1000)
+    fps, length = said
+    ends = np.rint(np.cumsum(durations) * fps / 1000)
     counts = np.maximum(np.diff(ends, prepend=0), 1).astype(int)
-    return VideoClip(np.repeat(np.stack(frames), counts, axis=0), said, tuple(notes))
+    if len(frames) == 1:  # all were equal, and some encoders then write no duration
+        counts = np.array([length])
+        height, width = frames[0].shape[:2]
+        _check_size(path, width, height, length)
+    return VideoClip(np.repeat(np.stack(frames), counts, axis=0), fps, tuple(notes))
 
 
 def _read_film(path: Path) -> VideoClip:
