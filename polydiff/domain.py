@@ -79,6 +79,7 @@ class Domain(ABC):
     Config: ClassVar[type[BaseModel]] = Strict  # what fixes the network and the codec; stored in model.json
     Options: ClassVar[type[BaseModel]] = Strict  # what may differ from sample to sample; become flags
     suffixes: ClassVar[tuple[str, ...]]  # the file suffixes that load and save know, the preferred one first
+    also_reads: ClassVar[tuple[str, ...]] = ()  # the suffixes that load knows and save does not
     tolerance: ClassVar[float] = 1e-4  # how far decode(encode(x)) may be from x, as `distance` measures it
     # Of "variation" (--from --strength), "inpaint" (--keep, --redo), "variable" (sizes differ).
     capabilities: ClassVar[frozenset[str]] = frozenset({"variation"})
@@ -174,7 +175,9 @@ class Domain(ABC):
         (lengths, rates, silence) or to take options of their own, which become keys under [data].
         """
         reader = cls()
-        return checked(labelled_files(folder, cls.suffixes, cls.label, pattern), reader.load)
+        return checked(
+            labelled_files(folder, (*cls.suffixes, *cls.also_reads), cls.label, pattern), reader.load
+        )
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> Any:

@@ -274,9 +274,10 @@ def _source(
     path = Path(source)
     if not (path.exists() if domain.reads_folders else path.is_file()):
         raise UsageError(f"{path}: no such file.")
-    if path.is_file() and path.suffix.lower() not in domain.suffixes:
-        hint = did_you_mean(path.suffix, domain.suffixes)
-        raise UsageError(f"{path}: {domain.name} reads {' '.join(domain.suffixes)}.{hint}")
+    readable = (*domain.suffixes, *domain.also_reads)
+    if path.is_file() and path.suffix.lower() not in readable:
+        hint = did_you_mean(path.suffix, readable)
+        raise UsageError(f"{path}: {domain.name} reads {' '.join(readable)}.{hint}")
     return domain.load(path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)
 
 

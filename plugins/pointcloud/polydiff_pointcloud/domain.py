@@ -1,0 +1,222 @@
+"""Point clouds as a domain: shapes in, points in a cube through the engine, shapes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from polydiff.conditions import Categorical, ConditionSet
+from polydiff.dataset import Dataset
+from polydiff.domain import Domain, Metric, SampleRequest
+from polydiff.errors import UsageError
+from polydiff.settings import merged
+from polydiff.validate import validated
+from polydiff_pointcloud import files
+from polydiff_pointcloud.cloud import PointCloud
+from polydiff_pointcloud.config import PointCloudConfig, PointCloudOptions
+from polydiff_pointcloud.data import read_dataset
+from polydiff_pointcloud.frame import Frame
+from polydiff_pointcloud.lesson import Lesson, draw_lesson
+from polydiff_pointcloud.request import Task, task_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from polydiff.engine.processes import Process
+
+
+class PointClouds(Domain):
+    """Shapes as sets of points. The state is {"points": places in a cube, scaled to unit variance, "context":
+    the places of the points that are given, and whether they are}; the context is carried, never noised.
+
+    An example is a PointCloud of any size anywhere in space: `encode` brings it into the cube.
+    """
+
+    name: ClassVar[str] = "pointcloud"
+    Config = PointCloudConfig
+    Options = PointCloudOptions
+    suffixes = files.SUFFIXES
+    also_reads = files.MESHES
+    tolerance = 1e-4  # of the longest side, the farthest that any point is from the other cloud
+    capabilities = frozenset({"variation", "inpaint", "variable"})
+    label = "category"
+
+    # --- files ------------------------------------------------------------------------------------------
+
+    def load(self, path: str | Path) -> PointCloud:
+        """Read a cloud, or a mesh as points on its surface."""
+        return files.read(path)
+
+    def save(self, example: PointCloud, path: str | Path) -> list[str]:
+        """Write a cloud; the notes of the cloud come first."""
+        return [*example.notes, *files.write(example, path)]
+
+    # --- tensors ----------------------------------------------------------------------------------------
+
+    def encode(self, examples: Sequence[PointCloud | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        import torch
+
+        rows = [self._encoded(x if isinstance(x, Lesson) else Lesson.free(x)) for x in examples]
+        longest = max(len(points) for points, _ in rows)
+        state = {
+            name: torch.stack([torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows])
+            for k, name in enumerate(("points", "context"))
+        }
+        if all(len(points) == longest for points, _ in rows):
+            return state, {}
+        real = torch.arange(longest) < torch.tensor([len(points) for points, _ in rows])[:, None]
+        return state, {"points": real, "context": real}
+
+    def _encoded(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """Points (N, 3) and context (N, 4)."""
+        import torch
+
+        inside = lesson.frame.into(lesson.cloud.points) / self.config.deviation
+        points = torch.from_numpy(inside.astype(np.float32))
+        given = torch.from_numpy(lesson.given)[:, None]
+        return points, torch.cat([points * given, given], dim=1)
+
+    def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[PointCloud]:
+        """Clouds in the cube from -1 to 1."""
+        points, real = state["points"].float().cpu().numpy() * self.config.deviation, mask.get("points")
+        rows = [x if real is None else x[real[i].cpu().numpy()] for i, x in enumerate(points)]
+        return [PointCloud(x, frame=Frame()) for x in rows]
+
+    def processes(self) -> dict[str, Process]:
+        from polydiff.engine.processes import Fixed, Gaussian
+
+        return {"points": Gaussian(), "context": Fixed()}
+
+    def network(self) -> nn.Module:
+        from polydiff_pointcloud.network import PointLatents
+
+        return PointLatents(self.conditions().widths, **self.config.network.model_dump())
+
+    def conditions(self) -> ConditionSet:
+        return ConditionSet(self.config.conditions)
+
+    # --- requests ---------------------------------------------------------------------------------------
+
+    def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
+        return {"points": (len(task_of(request, self.config).given), 3)}
+
+    def carried(self, request: SampleRequest) -> dict[str, Tensor]:
+        """The context: the places of the points that are kept."""
+        return {"context": self._given(task_of(request, self.config))[1]}
+
+    def init(self, request: SampleRequest) -> dict[str, Tensor]:
+        """The source in its cube; of a variation of fewer points some, drawn by the seed."""
+        task = task_of(request, self.config)
+        if task.seen is not None:
+            return {"points": self._given(task)[0]}
+        cloud = request.source.thinned(len(task.given), request.seed)
+        return {"points": self._encoded(Lesson(cloud, task.given, task.frame))[0]}
+
+    def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The kept points."""
+        points, context = self._given(task_of(request, self.config))
+        return {"points": points}, {"points": context[:, 3].bool()}
+
+    def _given(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Points (places, 3) and context (places, 4) of the points that are shown, and nothing elsewhere."""
+        places = np.tile(np.float32(task.frame.centre), (len(task.given), 1))
+        if task.seen is not None:
+            places[task.given] = task.seen.points
+        return self._encoded(Lesson(PointCloud(places), task.given, task.frame))
+
+    def finish(self, example: PointCloud, request: SampleRequest) -> PointCloud:
+        """Into the user's space, beside the points that are kept, which are the user's own."""
+        task, source = task_of(request, self.config), request.source
+        if source is None:
+            category = request.conditions.get("category")
+            return replace(example, category=category if isinstance(category, str) else "")
+        made = task.frame.out_of(example.points[~task.given]).astype(np.float32)
+        notes = tuple(f"source: {note}" for note in source.notes)
+        if task.kept is None and len(made) < len(source):
+            notes += (f"{len(made)} of the {len(source)} points of the source varied",)
+        if source.normals is not None or source.colours is not None:
+            notes += ("normals and colours of the source left out: new points have none",)
+        points = task.result(source, made)
+        return PointCloud(
+            points, unit=source.unit, category=source.category, notes=notes, frame=task.frame
+        )
+
+    # --- data -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def dataset(cls, folder: str | Path, pattern: str | None = None, split: str = "train") -> Dataset:
+        """See polydiff_pointcloud.data.read_dataset."""
+        return read_dataset(folder, pattern, split=split)
+
+    @classmethod
+    def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> PointCloudConfig:
+        """Categories as conditions, and the deviation of the coordinates as measured."""
+        given = dict(overrides)
+        if "conditions" not in given:
+            names = sorted({str(x) for x in dataset.labels("category") if x is not None})
+            category = Categorical(name="category", choices=tuple(names), mixable=True) if names else None
+            given["conditions"] = (category,) if category else ()
+        if "deviation" not in given:
+            seen = np.random.default_rng(0).permutation(len(dataset))[:500]
+            clouds = [dataset[int(i)].load().points for i in seen]
+            squares = [float((Frame.around(x).into(x) ** 2).mean()) for x in clouds]
+            given["deviation"] = round(float(np.sqrt(np.mean(squares))), 4)
+        return validated(PointCloudConfig, given, "config")
+
+    @classmethod
+    def fine_tuned(
+        cls, config: PointCloudConfig, dataset: Dataset, overrides: Mapping[str, Any]
+    ) -> PointCloudConfig:
+        """Scale and network as they were; the categories of the new data."""
+        inherited = config.model_dump(mode="json", exclude={"conditions"})
+        return cls.configure(dataset, merged(inherited, overrides))
+
+    def augment(
+        self, example: PointCloud, conditions: Mapping[str, Any], seed: int
+    ) -> tuple[Lesson, Mapping[str, Any]]:
+        """A lesson: some of the points, mirrored, turned where the category has no front, each axis a little
+        longer or shorter, with a part of it given."""
+        rng = np.random.default_rng(seed)
+        points = example.thinned(self.config.lesson_points, seed).points.astype(np.float64)
+        if self.config.mirror and rng.random() < 0.5:
+            points[:, 0] *= -1
+        if conditions.get(self.label or "") in self.config.turning:
+            angle = rng.uniform(0, 2 * np.pi)
+            x, z = points[:, 0].copy(), points[:, 2].copy()
+            points[:, 0] = np.cos(angle) * x + np.sin(angle) * z
+            points[:, 2] = np.cos(angle) * z - np.sin(angle) * x
+        points *= np.exp(self.config.stretch * rng.normal(size=3))
+        return draw_lesson(PointCloud(points), rng), conditions
+
+    # --- judging and showing ----------------------------------------------------------------------------
+
+    def distance(self, a: PointCloud, b: PointCloud) -> float:
+        """The farthest that any point of one shape is from the other, in longest sides (Hausdorff); each in
+        its own cube, so that place and size do not count."""
+        from scipy.spatial import cKDTree
+
+        x, y = (Frame.around(cloud.points).into(cloud.points) for cloud in (a, b))
+        return float(max(cKDTree(y).query(x)[0].max(), cKDTree(x).query(y)[0].max()) / 2)
+
+    def metrics(self) -> dict[str, Metric]:
+        from polydiff_pointcloud.evaluation import metrics
+
+        return metrics(self.config.judge)
+
+    def evaluate(self, samples: Dataset, reference: Dataset) -> dict[str, float]:
+        """See polydiff_pointcloud.evaluation.evaluate."""
+        from polydiff_pointcloud.evaluation import evaluate
+
+        return evaluate(self, samples, reference)
+
+    def preview(self, example: PointCloud) -> bytes:
+        return example.preview()
+
+    def contact_sheet(self, examples: Sequence[PointCloud], titles: Sequence[str]) -> bytes:
+        from polydiff_pointcloud.preview import contact_sheet
+
+        return contact_sheet(examples, titles)

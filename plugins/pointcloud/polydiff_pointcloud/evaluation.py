@@ -1,0 +1,247 @@
+"""How good a set of shapes is beside real ones: what `polydiff evaluate pointcloud` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polydiff import scores
+from polydiff.dataset import Dataset, Item
+from polydiff.domain import Metric
+from polydiff.files import sha256
+from polydiff_pointcloud import metrics as m
+from polydiff_pointcloud.cloud import PointCloud
+from polydiff_pointcloud.distances import chamfer, chamfer_matrix, earth_mover_matrix
+from polydiff_pointcloud.frame import Frame
+from polydiff_pointcloud.judge import Judge
+from polydiff_pointcloud.regions import inside
+
+if TYPE_CHECKING:
+    from polydiff_pointcloud.domain import PointClouds
+
+Array = NDArray[Any]
+POINTS, POINTS_MOVED = 2048, 256
+"""Points of a shape that Chamfer and earth mover's distances look at."""
+
+A_SIDE = 40
+"""At most so many shapes of a category are compared with as many others."""
+
+
+@dataclass(eq=False)
+class Shapes:
+    """A set of shapes, each in its own cube; everything is worked out once, when it is first asked for."""
+
+    data: Dataset
+    judge: Judge | None = None
+
+    @cached_property
+    def clouds(self) -> list[Array]:
+        """(POINTS, 3) each."""
+        return [normalised(item.load()) for item in self.data]
+
+    @cached_property
+    def few(self) -> list[Array]:
+        """(POINTS_MOVED, 3) each."""
+        order = np.random.default_rng(0).permutation(POINTS)[:POINTS_MOVED]
+        return [cloud[order] for cloud in self.clouds]
+
+    @cached_property
+    def _seen(self) -> tuple[Array, Array]:
+        assert self.judge is not None
+        features, answers = self.judge.see(self.data.examples())
+        return features.numpy(), answers.numpy()
+
+    @property
+    def features(self) -> Array:
+        """(n, d), the judge's."""
+        return self._seen[0]
+
+    def accuracy(self) -> float:
+        """How many shapes the judge sees as what was asked for; nan where nothing was asked."""
+        assert self.judge is not None
+        choices = self.judge.choices
+        right = [
+            choices[int(p.argmax())] == str(label)
+            for label, p in zip(self.data.labels("category"), self._seen[1], strict=True)
+            if str(label) in choices
+        ]
+        return float(np.mean(right)) if right else float("nan")
+
+
+def normalised(cloud: PointCloud) -> Array:
+    """(POINTS, 3) of a cloud in its own cube; of fewer points some occur twice."""
+    points = Frame.around(cloud.points).into(cloud.thinned(POINTS).points)
+    return np.resize(points, (POINTS, 3)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One set of shapes beside another by one distance."""
+
+    mmd: float
+    coverage: float
+    accuracy: float
+
+    @classmethod
+    def of(
+        cls, a: Sequence[Array], b: Sequence[Array], distance: Callable[[Any, Any], Array]
+    ) -> Comparison:
+        """Of samples a beside references b."""
+        across = distance(a, b)
+        return cls(
+            m.minimum_matching_distance(across),
+            m.coverage(across),
+            m.nearest_neighbour_accuracy(across, distance(a, a), distance(b, b)),
+        )
+
+
+_DISTANCES: dict[str, tuple[str, Callable[[Any, Any], Array]]] = {
+    "cd": ("clouds", chamfer_matrix),
+    "emd": ("few", earth_mover_matrix),
+}
+
+
+def metrics(judge: str) -> dict[str, Metric]:
+    """The figures that rank sets of shapes, each a function of samples and real shapes, whatever their
+    categories. judge: the name of a shipped judge, or "" for none."""
+    loaded = Judge.load(judge) if judge else None
+    known: WeakKeyDictionary[Dataset, Shapes] = WeakKeyDictionary()
+    compared: WeakKeyDictionary[Dataset, dict[str, Comparison]] = WeakKeyDictionary()
+
+    def see(data: Dataset) -> Shapes:
+        if data not in known:
+            known[data] = Shapes(data, loaded)
+        return known[data]
+
+    def compare(a: Dataset, b: Dataset, name: str) -> Comparison:
+        found = compared.setdefault(a, {})
+        if name not in found:
+            field, distance = _DISTANCES[name]
+            found[name] = Comparison.of(
+                getattr(see(a), field)[:A_SIDE], getattr(see(b), field)[:A_SIDE], distance
+            )
+        return found[name]
+
+    found = {}
+    for name, title in (("cd", "Chamfer"), ("emd", "earth mover's")):
+        found[f"mmd_{name}"] = Metric(
+            lambda a, b, name=name: compare(a, b, name).mmd, "lower", f"{title} distance of a real shape to the nearest sample"
+        )
+        found[f"cov_{name}"] = Metric(
+            lambda a, b, name=name: compare(a, b, name).coverage, "higher", f"real shapes that are a sample's nearest ({title})"
+        )
+        found[f"1nna_{name}"] = Metric(
+            lambda a, b, name=name: compare(a, b, name).accuracy, "lower", f"shapes whose nearest ({title}) is of their own set; 0.5 is best"
+        )
+    if judge:
+        found["accuracy"] = Metric(lambda a, b: see(a).accuracy(), "higher", "shapes that the judge sees as asked")
+        found["frechet"] = Metric(
+            lambda a, b: scores.frechet_distance(see(a).features, see(b).features),
+            "lower",
+            "Frechet distance on the judge's features",
+        )
+    return found
+
+
+def evaluate(domain: PointClouds, samples: Dataset, reference: Dataset) -> dict[str, float]:
+    """All figures of a set of samples, category by category, and their means.
+
+    The real shapes of a category are parted in two, those that were held out of training in the first part.
+    Samples, as many as the second part has, are compared with the first; so is the second part itself, which
+    gives the floor that real shapes reach (`..._floor`). `novelty` is the median distance of a sample to the
+    nearest training shape over that of held-out shapes: 0 means copies. Where samples kept parts of a source
+    that is there, `completion` is their Chamfer distance to the source over that of what was kept.
+    """
+    judge = Judge.load(domain.config.judge) if domain.config.judge else None
+    figures: dict[str, float] = {}
+    rows: list[dict[str, float]] = []
+    for category in sorted({_category(item) for item in samples}):
+        made, real = (_of(data, category) for data in (samples, reference))
+        if len(real) < 4:
+            continue
+        row = _beside(Shapes(made), real)
+        rows.append(row)
+        figures |= {f"{category or 'all'} {name}": x for name, x in row.items()}
+    figures |= {name: float(np.nanmean([row[name] for row in rows if name in row])) for name in _names(rows)}
+    if rows:
+        parts = [Shapes(data).clouds for data in (samples, *_halves(reference))]
+        figures["jsd"] = m.occupancy_divergence(parts[0], parts[1])
+        figures["jsd_floor"] = m.occupancy_divergence(parts[2], parts[1])
+    if judge:
+        figures["accuracy"] = Shapes(samples, judge).accuracy()
+        figures["accuracy_real"] = Shapes(_held_out(reference) or reference, judge).accuracy()
+    figures |= _completion(domain, samples)
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def _beside(made: Shapes, real: Dataset) -> dict[str, float]:
+    """The figures of one category."""
+    first, second = (Shapes(half) for half in _halves(real))
+    count = len(second.data)
+    row = {}
+    for name, (field, distance) in _DISTANCES.items():
+        there = getattr(first, field)
+        for end, side in (("", made), ("_floor", second)):
+            found = Comparison.of(getattr(side, field)[:count], there, distance)
+            row |= {f"mmd_{name}{end}": found.mmd, f"cov_{name}{end}": found.coverage, f"1nna_{name}{end}": found.accuracy}
+    held, trained = _held_out(real), Dataset(item for item in real if not item.record.get("held_out"))
+    if held and len(trained):
+        known = Shapes(trained).clouds
+        usual = np.median(chamfer_matrix(Shapes(held).clouds, known).min(1))
+        row["novelty"] = float(np.median(chamfer_matrix(made.clouds, known).min(1)) / max(usual, 1e-12))
+    return row
+
+
+def _names(rows: Sequence[dict[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _category(item: Item) -> str:
+    label = item.conditions.get("category")
+    return label if isinstance(label, str) else ""
+
+
+def _of(data: Dataset, category: str) -> Dataset:
+    return Dataset(item for item in data if not category or _category(item) == category)
+
+
+def _held_out(data: Dataset) -> Dataset | None:
+    held = [item for item in data if item.record.get("held_out")]
+    return Dataset(held) if held else None
+
+
+def _halves(real: Dataset) -> tuple[Dataset, Dataset]:
+    """Two sets of real shapes of one size, at most A_SIDE; those held out of training come first."""
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(real))]
+    order.sort(key=lambda i: not real[i].record.get("held_out"))
+    count = min(len(order) // 2, A_SIDE)
+    rest = order[count:]
+    picked = np.random.default_rng(1).permutation(len(rest))[:count]
+    return Dataset(real[i] for i in order[:count]), Dataset(real[rest[int(i)]] for i in picked)
+
+
+def _completion(domain: PointClouds, samples: Dataset) -> dict[str, float]:
+    """How near completed shapes come to the whole, beside what was kept of it."""
+    shares = []
+    for item in samples:
+        source = item.record.get("source") or {}
+        path = Path(source.get("path") or "")
+        if source.get("redo") is None or not path.is_file() or sha256(path) != source["sha256"]:
+            continue
+        whole, made = domain.load(path).points, item.load().points
+        kept = whole[~inside(source["redo"], whole)]
+        shares.append(chamfer(made, whole) / max(chamfer(kept, whole), 1e-12))
+    return {"completion": float(np.mean(shares))} if shares else {}
+
+
+def nearest_training(samples: Sequence[PointCloud], training: Dataset) -> list[tuple[Item, float]]:
+    """The nearest training shape of each sample, and how far it is (Chamfer)."""
+    distances = chamfer_matrix([normalised(x) for x in samples], Shapes(training).clouds)
+    return [(training[int(row.argmin())], float(row.min())) for row in distances]

@@ -1,0 +1,19 @@
+"""The conformance suite, on real shapes."""
+
+from __future__ import annotations
+
+from polydiff.dataset import Dataset
+from polydiff.testing import DomainSuite
+from polydiff_pointcloud.domain import PointClouds
+
+from .conftest import DATA, SMALL
+
+
+class TestPointClouds(DomainSuite):
+    domain = "pointcloud"
+    region = "x>0.1"
+    config = {**SMALL, "network": {"points": 32, "latents": 64, "count": 8, "rounds": 2, "depth": 1, "heads": 2}}  # noqa: RUF012
+    overfit_steps = 150  # points of a surface are told apart slowly
+
+    def dataset(self) -> Dataset:
+        return PointClouds.dataset(DATA)
