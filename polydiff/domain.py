@@ -46,7 +46,8 @@ class SampleRequest:
 
     `conditions` are canonical (as ConditionSet.parse gives them), `options` is an instance of the domain's
     `Options`. `source` is the example that a variation starts from or whose parts are kept; `keep` and `redo`
-    are regions of it in the domain's own words ("0:0.3s"), at most one of them set.
+    are regions of it in the domain's own words ("0:0.3s"), at most one of them set. `target` is the example
+    that an interpolation goes to, and `share` how far this sample goes, 0 to 1.
     """
 
     conditions: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +56,8 @@ class SampleRequest:
     source: Example = None
     keep: str | None = None
     redo: str | None = None
+    target: Example = None
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,11 @@ class Domain(ABC):
         """What is kept of the source: an unbatched state of the shapes of the request, and for each component
         a bool mask (N,), True where a node is kept. Reads `request.keep` or `request.redo`."""
         raise UsageError(f"{self.name} samples cannot keep a part of a source.")
+
+    def paired(self, a: State, b: State) -> State:
+        """State b with its nodes in the order in which they fit those of a, both unbatched and as noise, for
+        what lies between them. Override it where nodes are a set."""
+        return b
 
     def parts(self, request: SampleRequest) -> Generator[SampleRequest, Example, Example]:
         """How a sample is made: yields what is to be drawn, is sent the decoded example, and returns the

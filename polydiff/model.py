@@ -183,6 +183,8 @@ class Model:
         grid: str | None = None,
         guidance_scale: float | None = None,
         source: Any = None,
+        target: Any = None,
+        share: float | None = None,
         strength: float | None = None,
         keep: str | None = None,
         redo: str | None = None,
@@ -210,6 +212,8 @@ class Model:
             guidance_scale: 1 follows the conditions as learned, more exaggerates them.
             source: an example or a file, to vary (`strength` in (0, 1], 1 forgets it), or of which to `keep`
                 a region and make the rest, or `redo` a region and keep the rest.
+            target: an example or a file of the source's size, to go to: the n samples lie on the way through
+                the noises of both, the first at the source, the last at the target, or each `share` of it.
             indices: which of the n to make (a shard); all by default.
             batch_size, device: by default 1 on a CPU, where batches gain nothing; 16 on a GPU.
             **options: the domain's own, such as duration=2.0 for audio.

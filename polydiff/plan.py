@@ -6,8 +6,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +14,13 @@ from torch import Tensor
 
 from polydiff.domain import SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.encoding import between, encode
 from polydiff.engine.guidance import cfg
 from polydiff.engine.requests import Request, default_batch_size, sample_requests
 from polydiff.engine.table import Table
-from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import sha256
-from polydiff.provenance import Provenance, Source, versions
+from polydiff.errors import UsageError
+from polydiff.given import check_ends, encoded_source, source_of, target_of
+from polydiff.provenance import Provenance, versions
 from polydiff.registry import get_registry
 from polydiff.samples import Sample
 from polydiff.spec import RunInfo
@@ -45,6 +45,7 @@ class Plan:
     batch_size: int
     device: str
     record: Provenance
+    _noises: dict[str, tuple[State, State]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.asks)
@@ -92,7 +93,7 @@ class Plan:
                 self.model.domain.processes(),
                 self.model.schedule,
                 self.table,
-                [engine_request(self.model, request, self.strength) for request in requests],
+                [self._engine_request(request) for request in requests],
                 batch_size=self.batch_size,
                 device=self.device,
                 callbacks=[*asked_once, *callbacks],
@@ -100,6 +101,29 @@ class Plan:
             return [state for _, state in made]
 
         return sampled
+
+    def _engine_request(self, request: SampleRequest) -> Request:
+        made = engine_request(self.model, request, self.strength)
+        if request.target is None:
+            return made
+        return replace(made, noisy=self._between(request, made.cond))
+
+    def _between(self, request: SampleRequest, cond: Cond) -> State:
+        """Where an interpolation starts: between the noises of its two ends, each encoded once a run."""
+        key = json.dumps(dict(request.conditions), sort_keys=True)
+        domain, denoiser = self.model.domain, self.model.denoiser(self.device)
+        batched = {name: value[None].to(self.device) for name, value in cond.items()}
+        if key not in self._noises:
+            ends = []
+            for source in (request.source, request.target):
+                state = encoded_source(domain, replace(request, source=source))
+                state = {name: x[None].to(self.device) for name, x in state.items()}
+                noise = encode(denoiser, domain.processes(), self.model.schedule, state, None, batched)
+                ends.append({name: x[0].cpu() for name, x in noise.items()})
+            self._noises[key] = (ends[0], domain.paired(ends[0], ends[1]))
+        a, b = self._noises[key]
+        drawn = domain.shapes(request)
+        return {name: between(a[name], b[name], request.share) for name in drawn}
 
     def _decoded(self, state: State) -> Any:
         batch = {name: x[None].cpu() for name, x in state.items()}
@@ -152,7 +176,9 @@ class Plan:
 
     def provenance(self, index: int, request: SampleRequest) -> Provenance:
         """The record of one sample of the plan."""
-        found = {"index": index, "seed": request.seed, "conditions": dict(request.conditions)}
+        found: dict[str, Any] = {"index": index, "seed": request.seed, "conditions": dict(request.conditions)}
+        if request.target is not None and self.record.source is not None:
+            found["source"] = self.record.source.model_copy(update={"share": request.share})
         return self.record.model_copy(update={**found, "model_hash": self.model.hash})
 
 
@@ -167,6 +193,8 @@ def make_plan(
     grid: str | None,
     guidance_scale: float | None,
     source: Any,
+    target: Any,
+    share: float | None,
     strength: float | None,
     keep: str | None,
     redo: str | None,
@@ -181,13 +209,19 @@ def make_plan(
         if name in model.conditions:
             raise UsageError(f"{name} is a condition: write conditions={{{name!r}: ...}}.")
     asked = validated(domain.Options, options, f"{domain.name} options")
-    example, origin = _source(model, source, strength, keep, redo)
-    if source is not None and strength is None and keep is None and redo is None:
+    example, origin = source_of(model, source, strength, keep, redo)
+    goal, origin = target_of(model, origin, target, share, strength, keep, redo)
+    if target is not None:
+        defaults = defaults.model_copy(update={"guidance_scale": 1.0})  # the way back from an encoding
+    elif source is not None and strength is None and keep is None and redo is None:
         strength = 0.5
     rows = _rows(model, conditions or {}, n)
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     chosen = range(len(rows)) if indices is None else indices
-    asks = tuple((i, SampleRequest(rows[i], seed + i, asked, example, keep, redo)) for i in chosen)
+    shares = [i / max(len(rows) - 1, 1) if share is None else share for i in range(len(rows))]
+    asks = tuple(
+        (i, SampleRequest(rows[i], seed + i, asked, example, keep, redo, goal, shares[i])) for i in chosen
+    )
     scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     if not (math.isfinite(scale) and scale >= 0):
         raise UsageError(f"guidance_scale must be a number of 0 or more, got {scale}.")
@@ -222,6 +256,8 @@ def make_plan(
     )
     for _, request in asks[:1]:
         engine_request(model, request, strength)  # what is wrong with a source shows here
+        if goal is not None:
+            check_ends(domain, request)
     return Plan(model, table, asks, strength, size, device, record)
 
 
@@ -248,37 +284,6 @@ def _rows(model: Model, conditions: Mapping[str, Any], n: int | None) -> list[di
         raise UsageError(f"n must be a whole number of at least 1, got {count!r}.")
     parsed = {k: [model.conditions.parse({k: v})[k] for v in values] for k, values in lists.items()}
     return [{k: values[i % len(values)] for k, values in parsed.items()} for i in range(count)]
-
-
-def _source(
-    model: Model, source: Any, strength: float | None, keep: str | None, redo: str | None
-) -> tuple[Any, Source | None]:
-    """The source as an example, and the record of it."""
-    domain = model.domain
-    wanted = {"strength": strength, "keep": keep, "redo": redo}
-    given = [name for name, value in wanted.items() if value is not None]
-    if source is None:
-        if given:
-            raise UsageError(f"{given[0]} needs a source to start from (--from FILE, source=...).")
-        return None, None
-    if strength is not None and not 0 < strength <= 1:
-        raise UsageError(f"strength must be above 0 and at most 1, got {strength}.")
-    if keep is not None and redo is not None:
-        raise UsageError("keep and redo exclude each other: give the region that stays or the one that goes.")
-    need = "inpaint" if keep is not None or redo is not None else "variation"
-    if need not in domain.capabilities:
-        what = "keep a part of" if need == "inpaint" else "vary"
-        raise UsageError(f"{domain.name} cannot {what} a source.")
-    if not isinstance(source, str | Path):
-        return source, Source(keep=keep, redo=redo)
-    path = Path(source)
-    if not (path.exists() if domain.reads_folders else path.is_file()):
-        raise UsageError(f"{path}: no such file.")
-    readable = (*domain.suffixes, *domain.also_reads)
-    if path.is_file() and path.suffix.lower() not in readable:
-        hint = did_you_mean(path.suffix, readable)
-        raise UsageError(f"{path}: {domain.name} reads {' '.join(readable)}.{hint}")
-    return domain.load(path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)
 
 
 def engine_request(model: Model, request: SampleRequest, strength: float | None) -> Request:

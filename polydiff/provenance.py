@@ -20,13 +20,17 @@ _INCIDENTAL = {"model", "batch_size", "device", "threads", "versions", "notes", 
 
 
 class Source(Strict):
-    """The file that a variation started from or kept parts of."""
+    """The file that a variation started from or kept parts of; of an interpolation, the one that it goes to,
+    and how far this sample goes."""
 
     path: str = ""
     sha256: str = ""
     strength: float | None = None
     keep: str | None = None
     redo: str | None = None
+    target: str = ""
+    target_sha256: str = ""
+    share: float | None = None
 
 
 class Provenance(Strict):

@@ -73,6 +73,8 @@ def _again(model: Model, record: Provenance) -> Sample:
         raise UsageError(f"{source.path}: the source of this sample is gone (paths count from this folder).")
     if source and sha256(source.path) != source.sha256:
         raise UsageError(f"{source.path}: not the source of this sample any more, the file has changed.")
+    if source and source.target and sha256(source.target) != source.target_sha256:
+        raise UsageError(f"{source.target}: not the file that this sample goes to any more, it has changed.")
     there = record.device == "cpu" or (record.device.startswith("cuda") and torch.cuda.is_available())
     [sample] = model.with_sampling(guidance).sample(
         1,
@@ -81,6 +83,8 @@ def _again(model: Model, record: Provenance) -> Sample:
         solver=Table.from_json(json.dumps(record.table)),
         guidance_scale=record.guidance_scale,
         source=source.path if source else None,
+        target=(source.target or None) if source else None,
+        share=source.share if source else None,
         strength=source.strength if source else None,
         keep=source.keep if source else None,
         redo=source.redo if source else None,

@@ -40,6 +40,8 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--grid", help="Where the solver stops along the way.")
 @click.option("--guidance-scale", type=float, help="1 follows the conditions, more exaggerates them.")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="A file to vary or keep parts of.")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="A file to go to from that one.")
+@click.option("--share", type=float, help="How far to go: 0 to 1. [-n samples, evenly from end to end]")
 @click.option("--strength", type=float, help="How far to leave that file: above 0, 1 forgets it. [0.5]")
 @click.option("--keep", metavar="REGION", help="The part of it that stays; the rest is made.")
 @click.option("--redo", metavar="REGION", help="The part of it that is made anew.")

@@ -24,7 +24,7 @@ class Request:
 
     shapes: name to (N, ...), what to draw. seed: all that is random about it. cond: name to (width,).
     init: clean values to vary, and every Fixed component. known, keep: values (N, ...) to keep wherever the
-    bool (N,) or (N, ...) is True.
+    bool (N,) or (N, ...) is True. noisy: where to start, instead of noise of the seed.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -33,6 +33,7 @@ class Request:
     init: State | None = None
     known: State | None = None
     keep: Mapping[str, Tensor] | None = None
+    noisy: State | None = None
 
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every component, those in `init` included."""
@@ -98,12 +99,14 @@ def _sample_batch(
         raise UsageError("requests of one run must all give the same conditions")
     cond = {name: torch.stack([request.cond[name] for request in batch]).to(device) for name in names}
     init = _gather([request.init for request in batch], shapes, device, "init")
+    noisy = _gather([request.noisy for request in batch], shapes, device, "noisy")
     keep = _gather([request.keep for request in batch], shapes, device, None)
     if keep:
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
         denoiser = inpaint(denoiser, known, keep)
-    first = start(processes, schedule, table, [request.seed for request in batch], shapes, mask, init, device)
+    seeds = [request.seed for request in batch]
+    first = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
     last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
     return overlay(last.x, known, keep) if keep else last.x
 

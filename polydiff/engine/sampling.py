@@ -59,6 +59,7 @@ def start(
     init: State | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
+    noisy: State | None = None,
 ) -> Run:
     """The run before its first row.
 
@@ -68,18 +69,21 @@ def start(
         mask: name to bool (B, N), True = real; a component that is missing is all real.
         init: clean states (B, N, ...) to start from, noised to the table's first time: a variation of an
             example. Fixed components are always given here.
+        noisy: states (B, N, ...) at the table's first time, taken as they are.
 
     Errors: UsageError when a component has neither a shape nor an init, or either fits no process.
     """
     seeds = as_seeds(seeds, device)
-    shapes, mask, init = dict(shapes or {}), mask or {}, init or {}
-    for name in (*shapes, *init):
+    shapes, mask, init, noisy = dict(shapes or {}), mask or {}, init or {}, noisy or {}
+    for name in (*shapes, *init, *noisy):
         if name not in processes:
             raise UsageError(f"no process for component {name!r}; there are {', '.join(processes)}")
     t = torch.full((len(seeds),), table.rows[0].t, dtype=torch.float64, device=seeds.device)
     x = {}
     for name, process in processes.items():
-        if name in init:
+        if name in noisy:
+            x[name] = noisy[name].to(seeds.device, dtype)
+        elif name in init:
             clean = init[name].to(seeds.device, dtype)
             if len(clean) != len(seeds):
                 raise UsageError(f"init {name!r} holds {len(clean)} samples for {len(seeds)} seeds")

@@ -12,7 +12,10 @@ from .conftest import DATA, SMALL
 class TestPointClouds(DomainSuite):
     domain = "pointcloud"
     region = "x>0.1"
-    config = {**SMALL, "network": {"points": 32, "latents": 64, "count": 8, "rounds": 2, "depth": 1, "heads": 2}}  # noqa: RUF012
+    config = {  # noqa: RUF012
+        **SMALL,
+        "network": {"points": 32, "latents": 64, "count": 8, "rounds": 2, "depth": 1, "heads": 2},
+    }
     overfit_steps = 150  # points of a surface are told apart slowly
 
     def dataset(self) -> Dataset:

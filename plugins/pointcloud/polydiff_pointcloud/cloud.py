@@ -70,7 +70,7 @@ class PointCloud:
 
     @property
     def cube(self) -> Frame:
-        """The frame, or the smallest cube around the points. Raises UsageError where they are all the same."""
+        """The frame, or the smallest cube around the points. Raises UsageError where all are one."""
         return self.frame or Frame.around(self.points)
 
     def __getitem__(self, which: Any) -> PointCloud:
@@ -128,6 +128,6 @@ def _fixed(array: Any, kind: type) -> NDArray[Any]:
     """A copy that cannot be written to; a tensor of torch is taken without importing torch here."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().numpy()
-    fixed = np.array(array, dtype=kind)
+    fixed: NDArray[Any] = np.array(array, dtype=kind)
     fixed.setflags(write=False)
     return fixed

@@ -64,8 +64,10 @@ class PointCloudOptions(Strict):
             numbers = [float(word) for word in text.split(",")]
         except ValueError:
             numbers = []
-        if len(numbers) != 6 or not np.isfinite(numbers).all() or not any(
-            high > low for low, high in zip(numbers[:3], numbers[3:], strict=True)
+        if (
+            len(numbers) != 6
+            or not np.isfinite(numbers).all()
+            or not any(high > low for low, high in zip(numbers[:3], numbers[3:], strict=True))
         ):
             raise ValueError(f"{text!r} is no box: give six numbers, the lowest corner first")
         return text

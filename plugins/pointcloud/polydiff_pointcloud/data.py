@@ -34,7 +34,9 @@ def read_dataset(path: str | Path, pattern: str | None = None, *, split: str = "
     """
     path = Path(path)
     if split not in SPLITS:
-        raise UsageError(f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Give train, test or all.")
+        raise UsageError(
+            f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Give train, test or all."
+        )
     if path.suffix == ".npz":
         found = _read_arrays(path, split)
     else:

@@ -1,4 +1,4 @@
-"""How far clouds are apart: Chamfer and earth mover's distances, on any device, without compiled extensions."""
+"""How far clouds are apart: Chamfer and earth mover's distances, without compiled extensions of our own."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def earth_mover(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
         raise ValueError(f"the earth mover's distance needs as many points in both: {len(a)} and {len(b)}")
     if len(a) <= EXACT_MOST:
         return float(matched(a, b)[1])
-    pair = (torch.from_numpy(np.asarray(x, np.float32))[None] for x in (a, b))
-    return float(approximate_earth_mover(*pair))
+    x, y = (torch.from_numpy(np.asarray(part, np.float32))[None] for part in (a, b))
+    return float(approximate_earth_mover(x, y))
 
 
 def matched(a: NDArray[np.floating], b: NDArray[np.floating]) -> tuple[NDArray[np.intp], float]:

@@ -12,7 +12,6 @@ import numpy as np
 from polydiff.conditions import Categorical, ConditionSet
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Metric, SampleRequest
-from polydiff.errors import UsageError
 from polydiff.settings import merged
 from polydiff.validate import validated
 from polydiff_pointcloud import files
@@ -63,7 +62,9 @@ class PointClouds(Domain):
         rows = [self._encoded(x if isinstance(x, Lesson) else Lesson.free(x)) for x in examples]
         longest = max(len(points) for points, _ in rows)
         state = {
-            name: torch.stack([torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows])
+            name: torch.stack(
+                [torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows]
+            )
             for k, name in enumerate(("points", "context"))
         }
         if all(len(points) == longest for points, _ in rows):
@@ -123,10 +124,19 @@ class PointClouds(Domain):
 
     def _given(self, task: Task) -> tuple[Tensor, Tensor]:
         """Points (places, 3) and context (places, 4) of the points that are shown, and nothing elsewhere."""
-        places = np.tile(np.float32(task.frame.centre), (len(task.given), 1))
+        places = np.tile(np.array(task.frame.centre, np.float32), (len(task.given), 1))
         if task.seen is not None:
             places[task.given] = task.seen.points
         return self._encoded(Lesson(PointCloud(places), task.given, task.frame))
+
+    def paired(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The points of b in the order in which they lie nearest to those of a, all in all."""
+        import torch
+
+        from polydiff_pointcloud.distances import matched
+
+        partners, _ = matched(a["points"].numpy(), b["points"].numpy())
+        return {**b, "points": b["points"][torch.from_numpy(partners)]}
 
     def finish(self, example: PointCloud, request: SampleRequest) -> PointCloud:
         """Into the user's space, beside the points that are kept, which are the user's own."""
@@ -141,9 +151,7 @@ class PointClouds(Domain):
         if source.normals is not None or source.colours is not None:
             notes += ("normals and colours of the source left out: new points have none",)
         points = task.result(source, made)
-        return PointCloud(
-            points, unit=source.unit, category=source.category, notes=notes, frame=task.frame
-        )
+        return PointCloud(points, unit=source.unit, category=source.category, notes=notes, frame=task.frame)
 
     # --- data -------------------------------------------------------------------------------------------
 
@@ -190,7 +198,7 @@ class PointClouds(Domain):
             points[:, 0] = np.cos(angle) * x + np.sin(angle) * z
             points[:, 2] = np.cos(angle) * z - np.sin(angle) * x
         points *= np.exp(self.config.stretch * rng.normal(size=3))
-        return draw_lesson(PointCloud(points), rng), conditions
+        return draw_lesson(PointCloud(points.astype(np.float32)), rng), conditions
 
     # --- judging and showing ----------------------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -86,64 +86,69 @@ class Comparison:
     """One set of shapes beside another by one distance."""
 
     mmd: float
-    coverage: float
-    accuracy: float
+    cov: float
+    nna: float
 
     @classmethod
-    def of(
-        cls, a: Sequence[Array], b: Sequence[Array], distance: Callable[[Any, Any], Array]
-    ) -> Comparison:
-        """Of samples a beside references b."""
-        across = distance(a, b)
+    def of(cls, a: Shapes, b: Shapes, name: str) -> Comparison:
+        """Of samples a beside references b, at most A_SIDE each; name: "cd" or "emd"."""
+        distance = chamfer_matrix if name == "cd" else earth_mover_matrix
+        x, y = ((side.clouds if name == "cd" else side.few)[:A_SIDE] for side in (a, b))
+        across = distance(x, y)
         return cls(
             m.minimum_matching_distance(across),
             m.coverage(across),
-            m.nearest_neighbour_accuracy(across, distance(a, a), distance(b, b)),
+            m.nearest_neighbour_accuracy(across, distance(x, x), distance(y, y)),
         )
 
 
-_DISTANCES: dict[str, tuple[str, Callable[[Any, Any], Array]]] = {
-    "cd": ("clouds", chamfer_matrix),
-    "emd": ("few", earth_mover_matrix),
+class Comparisons:
+    """Datasets as shapes, and their comparisons, each worked out once and forgotten with its datasets."""
+
+    def __init__(self, judge: Judge | None) -> None:
+        self.judge = judge
+        self._shapes: WeakKeyDictionary[Dataset, Shapes] = WeakKeyDictionary()
+        self._compared: WeakKeyDictionary[Dataset, WeakKeyDictionary[Dataset, dict[str, Comparison]]]
+        self._compared = WeakKeyDictionary()
+
+    def see(self, data: Dataset) -> Shapes:
+        return self._shapes.setdefault(data, Shapes(data, self.judge))
+
+    def compare(self, a: Dataset, b: Dataset, name: str) -> Comparison:
+        found = self._compared.setdefault(a, WeakKeyDictionary()).setdefault(b, {})
+        if name not in found:
+            found[name] = Comparison.of(self.see(a), self.see(b), name)
+        return found[name]
+
+
+_TITLES = {"cd": "Chamfer", "emd": "earth mover's"}
+_FIGURES: dict[str, tuple[Literal["lower", "higher"], str]] = {
+    "mmd": ("lower", "{} distance of a real shape to the nearest sample"),
+    "cov": ("higher", "real shapes that are some sample's nearest by {} distance"),
+    "1nna": ("lower", "shapes whose nearest by {} distance is of their own set; 0.5 is best"),
 }
 
 
 def metrics(judge: str) -> dict[str, Metric]:
     """The figures that rank sets of shapes, each a function of samples and real shapes, whatever their
     categories. judge: the name of a shipped judge, or "" for none."""
-    loaded = Judge.load(judge) if judge else None
-    known: WeakKeyDictionary[Dataset, Shapes] = WeakKeyDictionary()
-    compared: WeakKeyDictionary[Dataset, dict[str, Comparison]] = WeakKeyDictionary()
+    known = Comparisons(Judge.load(judge) if judge else None)
 
-    def see(data: Dataset) -> Shapes:
-        if data not in known:
-            known[data] = Shapes(data, loaded)
-        return known[data]
+    def figure(name: str, distance: str, a: Dataset, b: Dataset) -> float:
+        value: float = getattr(known.compare(a, b, distance), name.removeprefix("1"))
+        return value
 
-    def compare(a: Dataset, b: Dataset, name: str) -> Comparison:
-        found = compared.setdefault(a, {})
-        if name not in found:
-            field, distance = _DISTANCES[name]
-            found[name] = Comparison.of(
-                getattr(see(a), field)[:A_SIDE], getattr(see(b), field)[:A_SIDE], distance
-            )
-        return found[name]
-
-    found = {}
-    for name, title in (("cd", "Chamfer"), ("emd", "earth mover's")):
-        found[f"mmd_{name}"] = Metric(
-            lambda a, b, name=name: compare(a, b, name).mmd, "lower", f"{title} distance of a real shape to the nearest sample"
-        )
-        found[f"cov_{name}"] = Metric(
-            lambda a, b, name=name: compare(a, b, name).coverage, "higher", f"real shapes that are a sample's nearest ({title})"
-        )
-        found[f"1nna_{name}"] = Metric(
-            lambda a, b, name=name: compare(a, b, name).accuracy, "lower", f"shapes whose nearest ({title}) is of their own set; 0.5 is best"
-        )
+    found = {
+        f"{name}_{distance}": Metric(partial(figure, name, distance), better, text.format(title))
+        for distance, title in _TITLES.items()
+        for name, (better, text) in _FIGURES.items()
+    }
     if judge:
-        found["accuracy"] = Metric(lambda a, b: see(a).accuracy(), "higher", "shapes that the judge sees as asked")
+        found["accuracy"] = Metric(
+            lambda a, b: known.see(a).accuracy(), "higher", "shapes that the judge sees as asked"
+        )
         found["frechet"] = Metric(
-            lambda a, b: scores.frechet_distance(see(a).features, see(b).features),
+            lambda a, b: scores.frechet_distance(known.see(a).features, known.see(b).features),
             "lower",
             "Frechet distance on the judge's features",
         )
@@ -184,13 +189,16 @@ def evaluate(domain: PointClouds, samples: Dataset, reference: Dataset) -> dict[
 def _beside(made: Shapes, real: Dataset) -> dict[str, float]:
     """The figures of one category."""
     first, second = (Shapes(half) for half in _halves(real))
-    count = len(second.data)
-    row = {}
-    for name, (field, distance) in _DISTANCES.items():
-        there = getattr(first, field)
-        for end, side in (("", made), ("_floor", second)):
-            found = Comparison.of(getattr(side, field)[:count], there, distance)
-            row |= {f"mmd_{name}{end}": found.mmd, f"cov_{name}{end}": found.coverage, f"1nna_{name}{end}": found.accuracy}
+    as_many = Shapes(Dataset(made.data.items[: len(second.data)]))
+    row: dict[str, float] = {}
+    for name in _TITLES:
+        for end, side in (("", as_many), ("_floor", second)):
+            found = Comparison.of(side, first, name)
+            row |= {
+                f"mmd_{name}{end}": found.mmd,
+                f"cov_{name}{end}": found.cov,
+                f"1nna_{name}{end}": found.nna,
+            }
     held, trained = _held_out(real), Dataset(item for item in real if not item.record.get("held_out"))
     if held and len(trained):
         known = Shapes(trained).clouds

@@ -80,8 +80,8 @@ def _from_arrays(arrays: dict[str, Any]) -> PointCloud:
         raise UsageError(f"points are numbers, not {points.dtype}.")
     if points.ndim == 2 and points.shape[1] in (6, 9) and len(arrays) == 1:
         return _of_columns(points)
-    words = {name: str(arrays[name]) for name in ("unit", "category") if name in arrays}
-    return PointCloud(points, arrays.get("normals"), arrays.get("colours"), **words)
+    unit, category = (str(arrays.get(name, "")) for name in ("unit", "category"))
+    return PointCloud(points, arrays.get("normals"), arrays.get("colours"), unit, category)
 
 
 def _read_xyz(path: Path) -> PointCloud:
@@ -95,7 +95,9 @@ def _read_xyz(path: Path) -> PointCloud:
 def _of_columns(table: Any) -> PointCloud:
     """x y z, and then colours of 0 to 255, normals, or normals and colours."""
     if table.shape[1] not in (3, 6, 9):
-        raise UsageError(f"rows of {table.shape[1]} numbers; 3 (x y z), 6 (and normals or colours) or 9 are read.")
+        raise UsageError(
+            f"rows of {table.shape[1]} numbers; 3 (x y z), 6 (and normals or colours) or 9 are read."
+        )
     points, rest = table[:, :3], table[:, 3:]
     if rest.shape[1] == 3:
         lengths = np.linalg.norm(rest, axis=1)
@@ -152,7 +154,7 @@ def _of_scene(scene: Any, path: Path) -> PointCloud:
     colours = [np.asarray(part.visual.vertex_colors)[:, :3] for part in clouds if _coloured(part)]
     whole = len(colours) == len(clouds) and sum(map(len, colours)) == len(points)
     normals = _stored_normals(clouds[0]) if len(clouds) == 1 else None
-    return PointCloud(points, normals, np.concatenate(colours) if whole else None, **about)
+    return PointCloud(points, normals, np.concatenate(colours) if whole else None, *about)
 
 
 def _coloured(part: Any) -> bool:
@@ -169,8 +171,8 @@ def _stored_normals(cloud: Any) -> Any:
     return normals if np.isfinite(normals).all() else None
 
 
-def _sampled(meshes: list[Any], about: dict[str, str]) -> PointCloud:
-    """Places drawn evenly over the area of the meshes, with normals, and colours where the meshes have any."""
+def _sampled(meshes: list[Any], about: tuple[str, str]) -> PointCloud:
+    """Places drawn evenly over the area of the meshes, with normals, and colours where they have any."""
     areas = np.array([mesh.area for mesh in meshes])
     if not np.isfinite(areas).all():
         raise UsageError("has NaN or infinite coordinates: remove them.")
@@ -192,11 +194,11 @@ def _sampled(meshes: list[Any], about: dict[str, str]) -> PointCloud:
     note = f"{SURFACE_POINTS} points taken from the surface of a mesh"
     return PointCloud(
         np.concatenate(points), np.concatenate(normals), np.concatenate(colours) if whole else None,
-        **about, notes=(note,),
+        *about, notes=(note,),
     )  # fmt: skip
 
 
-def _about(path: Path, scene: Any) -> dict[str, str]:
+def _about(path: Path, scene: Any) -> tuple[str, str]:
     """Unit and category as `write` leaves them in PLY comments and in the extras of a GLB scene."""
     if path.suffix.lower() == ".ply":
         with path.open("rb") as file:
@@ -204,7 +206,7 @@ def _about(path: Path, scene: Any) -> dict[str, str]:
         found = dict(re.findall(r"^comment (unit|category) (.+?)\s*$", head, re.MULTILINE))
     else:
         found = {name: str(x) for name in ("unit", "category") if (x := scene.metadata.get(name))}
-    return {name: found.get(name, "") for name in ("unit", "category")}
+    return found.get("unit", ""), found.get("category", "")
 
 
 def write(cloud: PointCloud, path: str | os.PathLike[str]) -> list[str]:
@@ -216,12 +218,20 @@ def write(cloud: PointCloud, path: str | os.PathLike[str]) -> list[str]:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in MESHES:
-        raise UsageError(f"{path}: {suffix} holds surfaces, no points; write {SUFFIXES[0]}, or make a mesh of it.")
+        raise UsageError(
+            f"{path}: {suffix} holds surfaces, no points; write {SUFFIXES[0]}, or make a mesh of it."
+        )
     if suffix not in SUFFIXES:
-        raise UsageError(f"{path}: clouds are written as {' '.join(SUFFIXES)}.{did_you_mean(suffix, SUFFIXES)}")
+        raise UsageError(
+            f"{path}: clouds are written as {' '.join(SUFFIXES)}.{did_you_mean(suffix, SUFFIXES)}"
+        )
     with aside(path) as temporary, temporary.open("wb") as file:
         _WRITERS[suffix](cloud, file)
-    lost = [name for name in ("normals", "colours") if getattr(cloud, name) is not None and name not in _HOLDS[suffix]]
+    lost = [
+        name
+        for name in ("normals", "colours")
+        if getattr(cloud, name) is not None and name not in _HOLDS[suffix]
+    ]
     return [f"{suffix} holds no {' and no '.join(lost)}: left out"] if lost else []
 
 

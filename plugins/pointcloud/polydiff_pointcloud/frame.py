@@ -33,7 +33,9 @@ class Frame:
         low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
         half = float((high - low).max()) / 2
         if not half > LEAST * max(float(np.abs(points).max()), 1e-30):
-            what = f"All {len(points)} points lie at one place" if len(points) > 1 else "There is one point only"
+            what = (
+                f"All {len(points)} points lie at one place" if len(points) > 1 else "There is one point only"
+            )
             raise UsageError(f"{what}, so the shape has no size: give points at two places at least.")
         x, y, z = ((low + high) / 2).tolist()
         return cls((x, y, z), half)

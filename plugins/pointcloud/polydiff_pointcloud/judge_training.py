@@ -22,7 +22,7 @@ from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.data import read_dataset
 from polydiff_pointcloud.judge import POINTS, Judge, JudgeNetwork, shown
 
-_BATCH = 24
+_BATCH = 32
 
 
 def train(data: Dataset, steps: int, seed: int = 0) -> Judge:
@@ -35,12 +35,12 @@ def train(data: Dataset, steps: int, seed: int = 0) -> Judge:
     random = np.random.default_rng(seed)
     network = JudgeNetwork(len(choices))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps)
     start = time.time()
     for step in range(steps):
         index = random.choice(len(data), _BATCH, replace=False, p=chances / chances.sum())
         batch = torch.stack([_changed(data[int(i)].load(), random) for i in index])
-        loss = F.cross_entropy(network(batch, dropout=0.3), answers[index], label_smoothing=0.1)
+        loss = F.cross_entropy(network(batch, dropout=0.4), answers[index], label_smoothing=0.1)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -56,25 +56,30 @@ def train(data: Dataset, steps: int, seed: int = 0) -> Judge:
 
 
 def _changed(cloud: PointCloud, random: np.random.Generator) -> Tensor:
-    """(POINTS, 3): other points, mirrored, turned by up to 15 degrees, stretched, moved by a little noise."""
-    points = cloud.thinned(POINTS, int(random.integers(2**31))).points.astype(np.float64)
+    """As `shown`: some points, mirrored, turned by up to 15 degrees, stretched, moved by a little noise."""
+    count = int(random.integers(POINTS // 2, POINTS + 1))
+    points = cloud.thinned(count, int(random.integers(2**31))).points.astype(np.float64)
     angle = np.radians(random.uniform(-15, 15))
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     points = points @ turn * np.exp(random.normal(0, 0.1, 3)) * (random.choice((-1, 1)), 1, 1)
-    return shown(PointCloud(points + random.normal(0, random.uniform(0, 0.02), points.shape)))
+    return shown(PointCloud(points + random.normal(0, random.uniform(0, 0.03), points.shape)))
 
 
 def accuracy(judge: Judge, data: Dataset) -> float:
     """How many shapes the judge names rightly."""
     answers = judge.see(data.examples())[1].argmax(1).tolist()
-    return float(np.mean([judge.choices[a] == label for a, label in zip(answers, data.labels("category"), strict=True)]))
+    return float(
+        np.mean(
+            [judge.choices[a] == label for a, label in zip(answers, data.labels("category"), strict=True)]
+        )
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the judge of objects on the training shapes.")
     parser.add_argument("--data", type=Path, required=True, help="shapes_cc.npz")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=3000)
     given = parser.parse_args()
     judge = train(read_dataset(given.data), given.steps)
     card = {

@@ -41,7 +41,9 @@ def draw_lesson(cloud: PointCloud, rng: np.random.Generator) -> Lesson:
     points = lesson.frame.into(cloud.points)
     share, kind = rng.uniform(0.15, 0.9), rng.random()
     if kind < 0.4:  # a plane of any direction, the axes as often as the rest
-        direction = rng.normal(size=3) if rng.random() < 0.5 else np.eye(3)[rng.integers(3)] * rng.choice((-1, 1))
+        direction = (
+            rng.normal(size=3) if rng.random() < 0.5 else np.eye(3)[rng.integers(3)] * rng.choice((-1, 1))
+        )
         height = points @ direction
         given = height < np.quantile(height, share)
     elif kind < 0.7:  # a ball is missing

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,11 +42,11 @@ def nearest_neighbour_accuracy(across: Matrix, samples: Matrix, references: Matr
     return float((of_samples[both.argmin(1)] == of_samples).mean())
 
 
-def occupancy_divergence(a: Matrix, b: Matrix) -> float:
-    """Jensen-Shannon divergence, in nats, of where the points of two sets of clouds (sets, points, 3) in the
-    cube from -1 to 1 lie, in cells of a grid (Achlioptas et al. 2018): from 0 to ln 2.
+def occupancy_divergence(a: Sequence[Matrix], b: Sequence[Matrix]) -> float:
+    """Jensen-Shannon divergence, in nats, of where the points of two sets of clouds (points, 3) in the cube
+    from -1 to 1 lie, in cells of a grid (Achlioptas et al. 2018): from 0 to ln 2.
 
-    >>> occupancy_divergence(np.zeros((1, 5, 3)), np.ones((1, 5, 3))).__round__(3)
+    >>> occupancy_divergence([np.zeros((5, 3))], [np.ones((5, 3))]).__round__(3)
     0.693
     """
     p, q = _occupancy(a), _occupancy(b)
@@ -52,7 +54,7 @@ def occupancy_divergence(a: Matrix, b: Matrix) -> float:
     return float((_divergence(p, middle) + _divergence(q, middle)) / 2)
 
 
-def _occupancy(clouds: Matrix) -> Matrix:
+def _occupancy(clouds: Sequence[Matrix]) -> Matrix:
     points = np.clip(np.concatenate(list(clouds)), -1, 1)
     counts = np.histogramdd(points, CELLS, [(-1, 1)] * 3)[0].ravel()
     return np.asarray(counts / counts.sum())

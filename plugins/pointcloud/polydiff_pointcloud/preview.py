@@ -76,7 +76,9 @@ def view(cloud: PointCloud, turn: float, down: float, side: int = SIDE) -> NDArr
 
 def _normalised(cloud: PointCloud) -> NDArray[np.float64]:
     low, high = cloud.box
-    return Frame.around(cloud.points).into(cloud.points) if (high > low).any() else cloud.points * 0.0
+    if not (high > low).any():
+        return np.zeros((len(cloud), 3))
+    return Frame.around(cloud.points).into(cloud.points)
 
 
 def _seen_from(points: NDArray[np.float64], turn: float, down: float) -> NDArray[np.float64]:
@@ -84,4 +86,6 @@ def _seen_from(points: NDArray[np.float64], turn: float, down: float) -> NDArray
     a, b = np.radians(turn), np.radians(down)
     x = np.cos(a) * points[:, 0] - np.sin(a) * points[:, 2]
     z = np.sin(a) * points[:, 0] + np.cos(a) * points[:, 2]
-    return np.stack([x, np.cos(b) * points[:, 1] - np.sin(b) * z, np.sin(b) * points[:, 1] + np.cos(b) * z], 1)
+    return np.stack(
+        [x, np.cos(b) * points[:, 1] - np.sin(b) * z, np.sin(b) * points[:, 1] + np.cos(b) * z], 1
+    )

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from polydiff.errors import UsageError
 
-HELP = 'Write all, sides such as "x>0.1" or "y<1 and z>0", or a box "x0,y0,z0,x1,y1,z1", in the cloud\'s unit.'
+HELP = (
+    'Write all, sides such as "x>0.1" or "y<1 and z>0", or a box "x0,y0,z0,x1,y1,z1", in the cloud\'s unit.'
+)
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _SIDE = re.compile(rf"\s*([xyz])\s*(<=|>=|<|>)\s*({_NUMBER})\s*")
 
@@ -34,7 +36,9 @@ def inside(text: str, points: NDArray[np.floating]) -> NDArray[np.bool_]:
         if not match:
             raise UsageError(f"Cannot read the region {clause.strip()!r}. {HELP}")
         values, bound = points[:, "xyz".index(match[1])], float(match[3])
-        chosen &= {"<": values < bound, ">": values > bound, "<=": values <= bound, ">=": values >= bound}[match[2]]
+        chosen &= {"<": values < bound, ">": values > bound, "<=": values <= bound, ">=": values >= bound}[
+            match[2]
+        ]
     return chosen
 
 

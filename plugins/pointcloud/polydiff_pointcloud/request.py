@@ -18,7 +18,7 @@ MOST_SEEN = 8192
 """So many kept points are shown to the network; of more, the rest is kept all the same."""
 
 MOST_VARIED = 32_768
-"""A source of more points is thinned to so many for a variation, where nobody says how many it should have."""
+"""A source of more points is thinned to so many for a variation, where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def task_of(request: SampleRequest, config: PointCloudConfig) -> Task:
                 f"A variation has at most the {len(source)} points of its source, not {wanted}; "
                 "to add points, keep those that are there (--keep all)."
             )
-        return Task(frame, np.zeros(wanted or min(len(source), MOST_VARIED), bool))
+        most = MOST_VARIED if request.target is None else min(len(request.target), config.points)
+        return Task(frame, np.zeros(wanted or min(len(source), most), bool))
     kept = kept_points(request)
     count, removed = int(kept.sum()), int((~kept).sum())
     if wanted is None:  # what was taken away comes back; where nothing was, as much again

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from polydiff.conditions import Categorical, Condition
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
+from polydiff_video.masking import OFTEN, Way
 
 MOST_FRAMES = 1024
 _MOST_CHOICES = 256
@@ -40,8 +41,11 @@ class CodecConfig(Strict):
 
 
 class NetworkConfig(Strict):
-    """Size of the transformer; `width` is a multiple of twice `heads`."""
+    """kind: "transformer" (attention between all patches of all frames) or "convolution" (a U-net over the
+    grid of patches, for pictures in which things move). Its size; a transformer's `width` is a multiple of
+    twice `heads`, which convolutions have none of."""
 
+    kind: Literal["transformer", "convolution"] = "transformer"
     width: int = Field(default=256, ge=8)
     depth: int = Field(default=5, ge=1)
     heads: int = Field(default=4, ge=1)
@@ -50,8 +54,8 @@ class NetworkConfig(Strict):
 class VideoConfig(Strict):
     """A model of clips. frames: how many it sees together. fps: their rate. cyclic: whether a clip goes over
     into its own beginning, as the steps of a walk do. mirror: whether a mirrored clip is as good. palette:
-    the colours of the data as hexadecimal numbers, where they are few. judge: the shipped judge that
-    evaluates it.
+    the colours of the data as hexadecimal numbers, where they are few. given: the ways in which frames are
+    given in training, of polydiff_video.masking. judge: the shipped judge that evaluates it.
     """
 
     codec: CodecConfig = CodecConfig()
@@ -62,6 +66,7 @@ class VideoConfig(Strict):
     mirror: bool = False
     conditions: tuple[Condition, ...] = ()
     palette: tuple[str, ...] = ()
+    given: tuple[Way, ...] = tuple(OFTEN)
     judge: str = ""
 
 

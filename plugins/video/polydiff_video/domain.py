@@ -120,14 +120,24 @@ class Video(Domain):
         return {"frames": Gaussian(), "context": Fixed()}
 
     def network(self) -> nn.Module:
+        codec, config, widths = self.codec, self.config.network, self.conditions().widths
+        if config.kind == "convolution":
+            from polydiff_video.convolution import VideoConvolution
+
+            rows = codec.config.height // codec.config.patch
+            return VideoConvolution(
+                codec.channels, codec.patches, rows, self.config.frames, widths, config.width, config.depth
+            )
         from polydiff_video.network import VideoTransformer
 
         return VideoTransformer(
-            self.codec.channels,
-            self.codec.patches,
+            codec.channels,
+            codec.patches,
             self.config.frames,
-            self.conditions().widths,
-            **self.config.network.model_dump(),
+            widths,
+            config.width,
+            config.depth,
+            config.heads,
         )
 
     def conditions(self) -> ConditionSet:
@@ -303,7 +313,9 @@ class Video(Domain):
             frames = frames[start : start + window]
         if self.config.mirror and rng.random() < 0.5:
             frames = frames[:, :, ::-1]
-        return Lesson(replace(example, frames=frames), draw_given(len(frames), rng), phase), conditions
+        return Lesson(
+            replace(example, frames=frames), draw_given(len(frames), rng, self.config.given), phase
+        ), conditions
 
     # --- judging and showing ----------------------------------------------------------------------------
 

@@ -5,14 +5,17 @@ In two clips of five none is (generation); else the first, the last, both ends, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from polydiff_video.clip import VideoClip
 
-KINDS = ("first", "last", "ends", "every", "any")
-_OFTEN = (0.4, 0.15, 0.15, 0.15, 0.15)  # prediction is asked for most
+Way = Literal["none", "first", "last", "ends", "every", "any"]
+OFTEN: dict[Way, float] = {"none": 0.4, "first": 0.24, "last": 0.09, "ends": 0.09, "every": 0.09, "any": 0.09}
+"""How often frames are given in which way: prediction is asked for most."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +29,26 @@ class Lesson:
     pace: float = 1
 
 
-def draw_given(frames: int, rng: np.random.Generator) -> tuple[bool, ...]:
-    """Which of so many frames are given; at least one never is.
+def draw_given(frames: int, rng: np.random.Generator, ways: Sequence[Way] = tuple(OFTEN)) -> tuple[bool, ...]:
+    """Which of so many frames are given, in one of these ways; at least one never is.
 
     >>> len(draw_given(8, np.random.default_rng(0)))
     8
     """
     given = np.zeros(frames, bool)
-    if frames < 2 or rng.random() < 0.4:
+    chances = np.array([OFTEN[way] for way in ways])
+    way = ways[int(rng.choice(len(ways), p=chances / chances.sum()))]
+    if frames < 2 or way == "none":
         return tuple(given.tolist())
     count = int(rng.integers(1, frames))
-    kind = rng.choice(KINDS, p=_OFTEN)
-    if kind == "first":
+    if way == "first":
         given[:count] = True
-    elif kind == "last":
+    elif way == "last":
         given[-count:] = True
-    elif kind == "ends":
+    elif way == "ends":
         given[: (count + 1) // 2] = True
         given[frames - max(count // 2, 1) :] = True
-    elif kind == "every":
+    elif way == "every":
         given[:: int(rng.integers(2, max(frames // 2, 2) + 1))] = True
     else:
         given[rng.permutation(frames)[:count]] = True

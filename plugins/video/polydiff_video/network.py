@@ -1,7 +1,8 @@
-"""The network: a diffusion transformer over the patches of all frames, which sees the given frames clean."""
+"""Networks over the patches of all frames that see the given frames clean; the transformer of that kind."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -14,12 +15,55 @@ from polydiff.nn.transformer import Block, NoiseFilter, rotary_angles
 PHASES = 8  # features that say where in its cycle a frame lies
 
 
-class VideoTransformer(nn.Module):
+class WindowedNetwork(nn.Module, ABC):
     """x̂0 of "frames" (B, T · patches, channels), given "context" (B, T · patches, channels + 1 + PHASES).
 
     The context of a token: its clean value or zeros, whether it is given, and the phase of its frame. Clips
     longer than `window` frames go through in windows that overlap by half, and the answers are averaged: so
     a clip may have any length, and every seam lies in the middle of another window.
+    """
+
+    def __init__(self, patches: int, window: int, condition_widths: Mapping[str, int], width: int) -> None:
+        super().__init__()
+        self.patches, self.window = patches, window
+        self.noise = NoiseEmbedding(width)
+        self.conditions = ConditionEmbedding(condition_widths, width)
+
+    def forward(
+        self, x: dict[str, Tensor], c_noise: Tensor, mask: Mapping[str, Tensor], cond: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        tokens, context = x["frames"], x["context"]
+        batch, length, _ = tokens.shape
+        real = mask.get("frames")
+        c = F.silu(self.noise(c_noise) + self.conditions(cond, batch, tokens.device))
+        size = self.window * self.patches
+        starts = range(0, max(length - size, 0) + 1, max(self.window // 2, 1) * self.patches)
+        if len(starts) == 1:
+            return {"frames": self.seen(tokens, context, c, real)}
+        total, count = torch.zeros_like(tokens), torch.zeros_like(tokens[..., :1])
+        for start in starts:
+            piece = slice(start, start + size)
+            if real is None:
+                weight = torch.ones_like(tokens[:, :1, :1])
+                answer = self.seen(tokens[:, piece], context[:, piece], c, None)
+            else:  # a window that reaches into padding has no say, so that company changes nothing
+                inside = real[:, piece]
+                counts = inside.all(1, keepdim=True) if start else torch.ones_like(inside[:, :1])
+                answer = self.seen(tokens[:, piece], context[:, piece], c, inside | ~counts)
+                weight = counts[..., None].to(answer.dtype)
+            total[:, piece] += answer * weight
+            count[:, piece] += weight
+        output = total / count.clamp(min=1)
+        return {"frames": output if real is None else output * real[..., None].to(output.dtype)}
+
+    @abstractmethod
+    def seen(self, tokens: Tensor, context: Tensor, c: Tensor, real: Tensor | None) -> Tensor:
+        """The answer for one window of at most `window` frames; c (B, width) is the noise level and the
+        conditions, real (B, window · patches) says which tokens are no padding."""
+
+
+class VideoTransformer(WindowedNetwork):
+    """Attention between all patches of all frames of a window.
 
     Args:
         channels: numbers a token. patches: tokens a frame. window: frames that are seen together.
@@ -42,15 +86,13 @@ class VideoTransformer(nn.Module):
         depth: int = 6,
         heads: int = 4,
     ) -> None:
-        super().__init__()
+        super().__init__(patches, window, condition_widths, width)
         if width % (2 * heads):
             raise ValueError(f"width {width} must be a multiple of twice the number of heads ({heads})")
-        self.patches, self.window, self.heads = patches, window, heads
+        self.heads = heads
         self.read = nn.Linear(2 * channels + 1 + PHASES, width)
         self.place = nn.Embedding(patches, width)
         self.time = nn.Linear(64, width)
-        self.noise = NoiseEmbedding(width)
-        self.conditions = ConditionEmbedding(condition_widths, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
@@ -60,35 +102,7 @@ class VideoTransformer(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
-        self, x: dict[str, Tensor], c_noise: Tensor, mask: Mapping[str, Tensor], cond: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        tokens, context = x["frames"], x["context"]
-        batch, length, _ = tokens.shape
-        real = mask.get("frames")
-        c = F.silu(self.noise(c_noise) + self.conditions(cond, batch, tokens.device))
-        size = self.window * self.patches
-        starts = range(0, max(length - size, 0) + 1, max(self.window // 2, 1) * self.patches)
-        if len(starts) == 1:
-            return {"frames": self._seen(tokens, context, c, real)}
-        total, count = torch.zeros_like(tokens), torch.zeros_like(tokens[..., :1])
-        for start in starts:
-            piece = slice(start, start + size)
-            if real is None:
-                weight = torch.ones_like(tokens[:, :1, :1])
-                answer = self._seen(tokens[:, piece], context[:, piece], c, None)
-            else:  # a window that reaches into padding has no say, so that company changes nothing
-                inside = real[:, piece]
-                counts = inside.all(1, keepdim=True) if start else torch.ones_like(inside[:, :1])
-                answer = self._seen(tokens[:, piece], context[:, piece], c, inside | ~counts)
-                weight = counts[..., None].to(answer.dtype)
-            total[:, piece] += answer * weight
-            count[:, piece] += weight
-        output = total / count.clamp(min=1)
-        return {"frames": output if real is None else output * real[..., None].to(output.dtype)}
-
-    def _seen(self, tokens: Tensor, context: Tensor, c: Tensor, real: Tensor | None) -> Tensor:
-        """The answer for one window."""
+    def seen(self, tokens: Tensor, context: Tensor, c: Tensor, real: Tensor | None) -> Tensor:
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         hidden = self.read(torch.cat([tokens, context], dim=-1))

@@ -1,0 +1,73 @@
+"""Commands for clouds in files: `polydiff mesh` and `polydiff view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from polydiff.cli.output import echo_json, json_option
+from polydiff.errors import UsageError, did_you_mean
+
+_MESHES = (".glb", ".ply", ".obj", ".stl", ".off")
+
+
+@click.command()
+@click.argument("clouds", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="File for one mesh, or folder. [beside each]"
+)
+@click.option("--format", "suffix", metavar="SUFFIX", help="glb, ply, obj, stl or off. [glb]")
+@json_option
+def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json: bool) -> None:
+    """Lay a surface through the points of CLOUDS, and say of each whether it is watertight.
+
+    0003.ply becomes 0003.mesh.glb beside it, or what -o says.
+    """
+    from polydiff.files import aside
+    from polydiff_pointcloud.files import read
+    from polydiff_pointcloud.surface import mesh_of
+
+    single = out is not None and out.suffix.lower() in _MESHES
+    if single and suffix:
+        raise UsageError(f"-o {out} names the format already: leave --format out.")
+    if single and len(clouds) > 1:
+        raise UsageError(f"-o {out}: a file is for one mesh, and {len(clouds)} are asked for. Give a folder.")
+    ending = "." + (suffix or "glb").lower().removeprefix(".")
+    if ending not in _MESHES:
+        raise UsageError(f"--format {suffix}: meshes are {' '.join(_MESHES)}.{did_you_mean(ending, _MESHES)}")
+    made = []
+    for path in clouds:
+        surface = mesh_of(read(path))
+        target = out if single and out else (out or path.parent) / f"{path.stem}.mesh{ending}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with aside(target) as temporary:
+            surface.export(temporary, file_type=target.suffix.lower().removeprefix("."))
+        about = {"path": str(target), "faces": len(surface.faces), "watertight": bool(surface.is_watertight)}
+        made.append(about)
+        if not as_json:
+            closed = "watertight" if about["watertight"] else "not watertight: some parts only touch"
+            click.echo(f"{target}: {about['faces']} faces, {closed}")
+    if as_json:
+        echo_json({"meshes": made})
+
+
+@click.command()
+@click.argument("clouds", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("clouds.html"), show_default=True)
+def view(clouds: tuple[Path, ...], out: Path) -> None:
+    """Write one HTML page, which needs no network, in which CLOUDS can be turned."""
+    from polydiff.files import aside
+    from polydiff_pointcloud.files import read
+    from polydiff_pointcloud.viewer import page
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"-o {out}: the page is an .html file.")
+    shown = [read(path) for path in clouds]
+    text = page(
+        shown, [" ".join(filter(None, (x.category, p.name))) for x, p in zip(shown, clouds, strict=True)]
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with aside(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    click.echo(f"{out}: {len(shown)} clouds")
