@@ -116,7 +116,8 @@ class Plan:
         if key not in self._noises:
             ends = []
             for source in (request.source, request.target):
-                state = encoded_source(domain, replace(request, source=source))
+                # the ends are what they are: no seed has a part in them
+                state = encoded_source(domain, replace(request, source=source, seed=0))
                 state = {name: x[None].to(self.device) for name, x in state.items()}
                 noise = encode(denoiser, domain.processes(), self.model.schedule, state, None, batched)
                 ends.append({name: x[0].cpu() for name, x in noise.items()})

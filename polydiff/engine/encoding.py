@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.grids import SIGMA_MIN, exponential
+from polydiff.engine.grids import SIGMA_MIN, uniform_log_snr
 from polydiff.engine.nodes import nodes_at
 from polydiff.engine.processes import Fixed
 from polydiff.engine.processes.base import Process, per_sample
@@ -38,7 +38,7 @@ def encoding_table(schedule: Schedule, steps: int = STEPS) -> Table:
     (1.0, 0.002, False)
     """
     lowest = float(schedule.t_of_log_snr(torch.tensor(-2 * math.log(SIGMA_MIN), dtype=torch.float64)))
-    inner = [t for t in exponential(schedule, steps).tolist()[::-1] if t > lowest]
+    inner = [t for t in uniform_log_snr(schedule, steps).tolist()[::-1] if t > lowest]
     rows: list[Row] = []
     for node, target in pairwise(nodes_at(schedule, [lowest, *inner])):
         if not target.finite:
@@ -48,7 +48,7 @@ def encoding_table(schedule: Schedule, steps: int = STEPS) -> Table:
         rows.append(replace(eps_row([node], target, [2 * half]), anchor=True))
         corrector = eps_row([target, node], target, [half, half])
         rows.append(replace(corrector, a=0.0, base=target.alpha / node.alpha))
-    return Table(rows=tuple(rows), end=1.0, solver="encoding", grid="exponential")
+    return Table(rows=tuple(rows), end=1.0, solver="encoding", grid="uniform_log_snr")
 
 
 def encode(
