@@ -229,6 +229,10 @@ class Domain(ABC):
         """Every metric of this domain, in order."""
         return {name: metric(samples, reference) for name, metric in self.metrics().items()}
 
+    def evaluation_picture(self, samples: Dataset, reference: Dataset) -> bytes | None:
+        """What `evaluate --picture` writes: a PNG picture of samples beside real examples; None for none."""
+        return None
+
     @abstractmethod
     def preview(self, example: Example) -> bytes:
         """One example as a PNG picture."""

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def source_of(
-    model: Model, source: Any, strength: float | None, keep: str | None, redo: str | None
+    model: Model, source: Any, strength: float | None, denoise: bool, keep: str | None, redo: str | None
 ) -> tuple[Any, Source | None]:
     """The source as an example, and the record of it."""
     domain = model.domain
-    wanted = {"strength": strength, "keep": keep, "redo": redo}
+    wanted = {"strength": strength, "denoise": denoise or None, "keep": keep, "redo": redo}
     given = [name for name, value in wanted.items() if value is not None]
     if source is None:
         if given:
@@ -29,6 +29,10 @@ def source_of(
         return None, None
     if strength is not None and not 0 < strength <= 1:
         raise UsageError(f"strength must be above 0 and at most 1, got {strength}.")
+    if denoise and (strength is None or strength == 1):
+        raise UsageError("denoise needs a strength below 1: how much noise there is (--strength 0.05).")
+    if denoise and (keep is not None or redo is not None):
+        raise UsageError("denoise takes noise off the whole source: leave keep and redo out.")
     if keep is not None and redo is not None:
         raise UsageError("keep and redo exclude each other: give the region that stays or the one that goes.")
     need = "inpaint" if keep is not None or redo is not None else "variation"
@@ -36,9 +40,11 @@ def source_of(
         what = "keep a part of" if need == "inpaint" else "vary"
         raise UsageError(f"{domain.name} cannot {what} a source.")
     if not isinstance(source, str | Path):
-        return source, Source(keep=keep, redo=redo)
+        return source, Source(keep=keep, redo=redo, denoise=denoise)
     path = Path(source)
-    return _loaded(domain, path), Source(path=str(path), sha256=sha256(path), keep=keep, redo=redo)
+    return _loaded(domain, path), Source(
+        path=str(path), sha256=sha256(path), keep=keep, redo=redo, denoise=denoise
+    )
 
 
 def _loaded(domain: Domain, path: Path) -> Any:
@@ -62,7 +68,9 @@ def target_of(
     if origin is None:
         raise UsageError("An interpolation needs two ends: give the first too (--from FILE, source=...).")
     if any(other is not None for other in others):
-        raise UsageError("strength, keep and redo say nothing about an interpolation: leave them out.")
+        raise UsageError(
+            "strength, denoise, keep and redo say nothing about an interpolation: leave them out."
+        )
     if share is not None and not 0 <= share <= 1:
         raise UsageError(f"share must lie between 0 and 1, got {share}.")
     if not isinstance(target, str | Path):

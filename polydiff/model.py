@@ -186,6 +186,7 @@ class Model:
         target: Any = None,
         share: float | None = None,
         strength: float | None = None,
+        denoise: bool = False,
         keep: str | None = None,
         redo: str | None = None,
         indices: Sequence[int] | None = None,
@@ -212,6 +213,7 @@ class Model:
             guidance_scale: 1 follows the conditions as learned, more exaggerates them.
             source: an example or a file, to vary (`strength` in (0, 1], 1 forgets it), or of which to `keep`
                 a region and make the rest, or `redo` a region and keep the rest.
+            denoise: take the source as noisy already, by `strength`: noise is taken away and none added.
             target: an example or a file of the source's size, to go to: the n samples lie on the way through
                 the noises of both, the first at the source, the last at the target, or each `share` of it.
             indices: which of the n to make (a shard); all by default.

@@ -104,9 +104,17 @@ class Plan:
 
     def _engine_request(self, request: SampleRequest) -> Request:
         made = engine_request(self.model, request, self.strength)
-        if request.target is None:
-            return made
-        return replace(made, noisy=self._between(request, made.cond))
+        if request.target is not None:
+            return replace(made, noisy=self._between(request, made.cond))
+        if self.record.source is not None and self.record.source.denoise:
+            return replace(made, noisy=self._as_noisy(request))
+        return made
+
+    def _as_noisy(self, request: SampleRequest) -> State:
+        """The source as the state of the table's first time: its noise is that of the state."""
+        first = torch.tensor(self.table.rows[0].t, dtype=torch.float64)
+        alpha, init = float(self.model.schedule.alpha(first)), self.model.domain.init(request)
+        return {name: alpha * init[name] for name in self.model.domain.shapes(request)}
 
     def _between(self, request: SampleRequest, cond: Cond) -> State:
         """Where an interpolation starts: between the noises of its two ends, each encoded once a run."""
@@ -197,6 +205,7 @@ def make_plan(
     target: Any,
     share: float | None,
     strength: float | None,
+    denoise: bool,
     keep: str | None,
     redo: str | None,
     indices: Sequence[int] | None,
@@ -210,8 +219,8 @@ def make_plan(
         if name in model.conditions:
             raise UsageError(f"{name} is a condition: write conditions={{{name!r}: ...}}.")
     asked = validated(domain.Options, options, f"{domain.name} options")
-    example, origin = source_of(model, source, strength, keep, redo)
-    goal, origin = target_of(model, origin, target, share, strength, keep, redo)
+    example, origin = source_of(model, source, strength, denoise, keep, redo)
+    goal, origin = target_of(model, origin, target, share, strength, denoise or None, keep, redo)
     if target is not None:
         defaults = defaults.model_copy(update={"guidance_scale": 1.0})  # the way back from an encoding
     elif source is not None and strength is None and keep is None and redo is None:

@@ -28,6 +28,7 @@ class Source(Strict):
     strength: float | None = None
     keep: str | None = None
     redo: str | None = None
+    denoise: bool = False
     target: str = ""
     target_sha256: str = ""
     share: float | None = None

@@ -86,6 +86,7 @@ def _again(model: Model, record: Provenance) -> Sample:
         target=(source.target or None) if source else None,
         share=source.share if source else None,
         strength=source.strength if source else None,
+        denoise=source.denoise if source else False,
         keep=source.keep if source else None,
         redo=source.redo if source else None,
         device=record.device if there else "cpu",

@@ -1,4 +1,4 @@
-"""Ways from one source to another: both ends, what lies between, the record, and what is refused."""
+"""Ways from one source to another, and noise taken off a source: results, records, and what is refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_way_can_be_made_again_from_its_record(model: Model, tmp_path: Path) -
         ({"target": 1}, "two ends"),
         ({"source": 0, "share": 0.5}, "share needs an example to go to"),
         ({"source": 0, "target": 1, "share": 1.5}, "between 0 and 1"),
-        ({"source": 0, "target": 1, "strength": 0.5}, "strength, keep and redo say nothing"),
+        ({"source": 0, "target": 1, "strength": 0.5}, "strength, denoise, keep and redo say nothing"),
         ({"source": 0, "target": "gone.csv"}, r"gone\.csv: no such file"),
     ],
 )
@@ -66,3 +66,28 @@ def test_what_is_no_way_is_said_in_a_line(model: Model, asked: dict[str, Any], l
     }
     with pytest.raises(UsageError, match=line):
         model.sample(1, seed=0, **given)
+
+
+def test_noise_is_taken_away_and_none_added(model: Model, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"source": series.year(0), "strength": 0.1, "steps": 4}
+    first, second = (model.sample(1, seed=seed, denoise=True, **asked)[0] for seed in (0, 1))
+    assert np.array_equal(values(first), values(second))  # no seed has a part in it
+    assert not np.array_equal(values(first), values(model.sample(1, seed=0, **asked)[0]))
+    path = tmp_path / "a.csv"
+    model.domain.save(series.year(0), path)
+    [made] = model.sample(1, seed=0, denoise=True, **{**asked, "source": str(path)})
+    made.save(tmp_path / "b.csv")
+    assert replay(tmp_path / "b.csv.json", model).agrees
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({}, "needs a strength below 1"),
+        ({"strength": 1.0}, "needs a strength below 1"),
+        ({"strength": 0.1, "keep": "1:3"}, "leave keep and redo out"),
+    ],
+)
+def test_noise_that_cannot_be_taken_away(model: Model, asked: dict[str, Any], line: str) -> None:
+    with pytest.raises(UsageError, match=line):
+        model.sample(1, seed=0, source=series.year(0), denoise=True, **asked)

@@ -11,6 +11,7 @@ from polydiff.cli.output import echo_json, echo_table, json_option
 from polydiff.errors import PolydiffError, UsageError
 
 if TYPE_CHECKING:
+    from polydiff.dataset import Dataset
     from polydiff.domain import Domain
 
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As data.pattern={digit}_{take}"
 )
 @click.option("--threads", type=int, help="Processor threads. [all but one]")
+@click.option("--picture", type=click.Path(path_type=Path), help="Also write a PNG picture of both.")
 @json_option
 def command(
     domain: str,
@@ -31,6 +33,7 @@ def command(
     config: Path | None,
     assignments: tuple[str, ...],
     threads: int | None,
+    picture: Path | None,
     as_json: bool,
 ) -> None:
     """Measure SAMPLES, a folder that `polydiff sample` wrote or any other, beside real files.
@@ -53,6 +56,8 @@ def command(
     figures = judge.evaluate(made, real)
     if not figures:
         raise PolydiffError(f"{judge.name} has no metrics to evaluate with.")
+    if picture is not None:
+        _draw(judge, made, real, picture)
     known = judge.metrics()
     if as_json:
         counts = {"samples": len(made), "reference": len(real), "skipped": len(made.report.skipped)}
@@ -71,6 +76,17 @@ def command(
     click.echo(f"{len(made)} samples beside {len(real)} real examples.")
     for path, why in (*made.report.skipped, *real.report.skipped):
         click.echo(f"skipped {path}: {why}", err=True)
+
+
+def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
+    from polydiff.files import aside
+
+    drawn = judge.evaluation_picture(made, real)
+    if drawn is None:
+        raise UsageError(f"--picture: {judge.name} draws none of its figures; leave it out.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with aside(path) as temporary:
+        temporary.write_bytes(drawn)
 
 
 def _judge(name: str, samples: Path) -> Domain:

@@ -43,6 +43,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--to", "target", type=click.Path(path_type=Path), help="A file to go to from that one.")
 @click.option("--share", type=float, help="How far to go: 0 to 1. [-n samples, evenly from end to end]")
 @click.option("--strength", type=float, help="How far to leave that file: above 0, 1 forgets it. [0.5]")
+@click.option("--denoise", is_flag=True, help="Take that file as noisy already, by --strength: add none.")
 @click.option("--keep", metavar="REGION", help="The part of it that stays; the rest is made.")
 @click.option("--redo", metavar="REGION", help="The part of it that is made anew.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder, or file for one. [samples]")

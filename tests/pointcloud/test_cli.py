@@ -83,12 +83,24 @@ def test_training_and_evaluating(capsys):
     capsys.readouterr()
     assert (
         main(
-            ["evaluate", "pointcloud", "trees", "--reference", str(DATA), "--set", "data.split=all", "--json"]
+            [
+                "evaluate",
+                "pointcloud",
+                "trees",
+                "--reference",
+                str(DATA),
+                "--set",
+                "data.split=all",
+                "--json",
+                "--picture",
+                "near.png",
+            ]
         )
         == 0
     )
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert figures["tree novelty"] > 0
+    assert Path("near.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

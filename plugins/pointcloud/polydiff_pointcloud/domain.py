@@ -221,6 +221,12 @@ class PointClouds(Domain):
 
         return evaluate(self, samples, reference)
 
+    def evaluation_picture(self, samples: Dataset, reference: Dataset) -> bytes:
+        """Samples, each above the nearest training shape."""
+        from polydiff_pointcloud.evaluation import picture
+
+        return picture(samples, reference)
+
     def preview(self, example: PointCloud) -> bytes:
         return example.preview()
 

@@ -21,12 +21,14 @@ from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.distances import chamfer, chamfer_matrix, earth_mover_matrix
 from polydiff_pointcloud.frame import Frame
 from polydiff_pointcloud.judge import Judge
+from polydiff_pointcloud.preview import contact_sheet
 from polydiff_pointcloud.regions import inside
 
 if TYPE_CHECKING:
     from polydiff_pointcloud.domain import PointClouds
 
 Array = NDArray[Any]
+PICTURED = 16
 POINTS, POINTS_MOVED = 2048, 256
 """Points of a shape that Chamfer and earth mover's distances look at."""
 
@@ -247,6 +249,20 @@ def _completion(domain: PointClouds, samples: Dataset) -> dict[str, float]:
         kept = whole[~inside(source["redo"], whole)]
         shares.append(chamfer(made, whole) / max(chamfer(kept, whole), 1e-12))
     return {"completion": float(np.mean(shares))} if shares else {}
+
+
+def picture(samples: Dataset, reference: Dataset) -> bytes:
+    """Up to PICTURED samples, each beside the training shape of its category that lies nearest to it."""
+    shown = samples[:PICTURED]
+    clouds: list[PointCloud] = []
+    titles: list[str] = []
+    for item in shown:
+        real = _of(reference, _category(item))
+        trained = Dataset(x for x in real if not x.record.get("held_out")) if len(real) else reference
+        [(nearest, distance)] = nearest_training([item.load()], trained)
+        clouds += [item.load(), nearest.load()]
+        titles += [Path(item.source).name, f"nearest of training ({distance:.4f})"]
+    return contact_sheet(clouds, titles)
 
 
 def nearest_training(samples: Sequence[PointCloud], training: Dataset) -> list[tuple[Item, float]]:
