@@ -18,24 +18,29 @@ SCALE = {"C4": 60, "D4": 62, "E4": 64, "F4": 65, "G4": 67, "A4": 69, "B4": 71, "
 ACTIONS = ("walk", "spellcast", "slash")
 DIRECTIONS = ("left", "front", "right")
 CHARACTER = {"body": "4", "bottom": "0", "top": "3", "hair": "2"}  # one that no model has seen
-REAL = Path(__file__).parents[1] / "tests" / "video" / "data"  # clips of the same character
+TESTS = Path(__file__).parents[1] / "tests"
+REAL = TESTS / "video" / "data"  # clips of the same character
+CHAIR = TESTS / "pointcloud" / "data" / "chair.ply"  # one that no model has seen
+SHAPES = ("chair", "table", "sofa", "building", "tree", "car")
 
 
 @dataclass(frozen=True)
 class Part:
     """What to make with one preset: `conditions` and `options` as Model.sample takes them, a file name for
-    each sample, and a real example to show above the samples."""
+    each sample, a real example to show above the samples, and whether to lay a surface through the first."""
 
     preset: str
     names: list[str]
     conditions: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     truth: Path | None = None
+    mesh: bool = False
 
 
 def parts() -> list[Part]:
     """Ten digits by two speakers, one drum hit of each class, a scale on one instrument; nine actions of a
-    new character; one clip filled in between two frames and one predicted, beside what was there."""
+    new character; one clip filled in between two frames and one predicted, beside what was there; a shape of
+    each of six categories, and half a chair completed."""
     spoken = [(digit, speaker) for speaker in SPEAKERS for digit in DIGITS]
     classes = polydiff.load("audio/drums").conditions["class"].choices
     moves = [(action, direction) for action in ACTIONS for direction in DIRECTIONS]
@@ -62,7 +67,24 @@ def parts() -> list[Part]:
         Part(
             "video/sprites", ["predicted-from-0-3"], {}, {"source": slash, "keep": "0:4", "snap": True}, slash
         ),
+        Part("pointcloud/objects", list(SHAPES), {"category": list(SHAPES)}, mesh=True),
+        Part(
+            "pointcloud/objects",
+            ["right-half-completed"],
+            {"category": "chair"},
+            {"source": CHAIR, "redo": "x>0"},
+            CHAIR,
+        ),
     ]
+
+
+def surface(cloud: Any, path: Path) -> None:
+    """Write a mesh through the points of a cloud."""
+    from polydiff_pointcloud.surface import mesh_of
+
+    mesh = mesh_of(cloud)
+    mesh.export(path)
+    print(f"{path!s:46}{'':15}{len(mesh.faces)} faces, watertight: {mesh.is_watertight}", flush=True)
 
 
 def main(folder: Path) -> None:
@@ -87,6 +109,8 @@ def main(folder: Path) -> None:
                 examples.append(sample.example)
                 titles.append(name)
                 count += 1
+                if part.mesh and name == part.names[0]:
+                    surface(sample.example, path.with_suffix(".mesh.glb"))
         sheet = folder / f"{domain}.png"
         sheet.write_bytes(model.domain.contact_sheet(examples, titles))
         print(f"{sheet!s:46}{'':15}a picture of all of them")

@@ -17,6 +17,7 @@ from polydiff_video.clip import VideoClip
 from polydiff_video.codec import Codec, fit
 from polydiff_video.config import CodecConfig
 from polydiff_video.convert import enlarged, fit_into, snapped
+from polydiff_video.convolution import VideoConvolution
 from polydiff_video.domain import Video
 from polydiff_video.masking import Lesson, draw_given
 from polydiff_video.network import PHASES, VideoTransformer
@@ -198,9 +199,17 @@ def test_a_cycle_may_begin_anywhere(domain, clips):
     assert torch.allclose(phases[1], phases[0].roll(-3, 0), atol=1e-5)
 
 
-def test_long_clips_go_through_windows_and_company_changes_nothing():
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VideoTransformer(6, 2, 8, {}, width=32, depth=1, heads=2),
+        lambda: VideoConvolution(6, 2, 1, 8, {}, width=16, depth=1),
+    ],
+    ids=["transformer", "convolution"],
+)
+def test_long_clips_go_through_windows_and_company_changes_nothing(make):
     torch.manual_seed(0)
-    network = VideoTransformer(6, 2, 8, {}, width=32, depth=1, heads=2)
+    network = make()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     tokens, context = torch.randn(2, 32, 6), torch.randn(2, 32, 6 + 1 + PHASES)
@@ -293,3 +302,23 @@ def test_phases_follow_the_rate_of_slowed_sources(domain, clips):
     assert torch.allclose(
         slow[:: 2 * cyclic.codec.patches], whole["context"][0][:: cyclic.codec.patches, phases]
     )
+
+
+def test_what_a_convolution_does_in_one_place_it_does_in_another():
+    torch.manual_seed(0)
+    network = VideoConvolution(4, 64, 8, 2, {}, width=16, depth=1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    network.norm = torch.nn.Identity()
+    for block in (*network.down, *network.middle, *network.up):  # group norm looks at the whole picture
+        block.norm1 = block.norm2 = torch.nn.Identity()
+    grid = torch.zeros(1, 2, 16, 16, 4)
+    grid[:, :, 4:6, 4:6] = torch.randn(1, 2, 2, 2, 4)
+    network.rows, network.patches = 16, 256
+    here, there = (x.reshape(1, 512, 4) for x in (grid, grid.roll((4, 2), (2, 3))))
+    context = torch.zeros(1, 512, 4 + 1 + PHASES)
+    out = [
+        network({"frames": x, "context": context}, torch.zeros(1), {}, {})["frames"] for x in (here, there)
+    ]
+    inner = out[0].reshape(1, 2, 16, 16, 4).roll((4, 2), (2, 3))[:, :, 8:10, 6:8]
+    assert torch.allclose(inner, out[1].reshape(1, 2, 16, 16, 4)[:, :, 8:10, 6:8], atol=2e-3)

@@ -19,3 +19,12 @@ class TestVideo(DomainSuite):
 
     def dataset(self) -> Dataset:
         return Video.dataset(DATA, PATTERN, labels=["action", "direction"])
+
+
+class TestConvolution(TestVideo):
+    """The other kind of network."""
+
+    config = {  # noqa: RUF012
+        "codec": {"patch": 8, "channels": 64},
+        "network": {"kind": "convolution", "width": 16, "depth": 1},
+    }

@@ -21,7 +21,7 @@ from polydiff_pointcloud.frame import Frame
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
-LEAST_POINTS = 64
+LEAST_POINTS, MOST_POINTS = 64, 65_536  # of more, so many say where the surface is
 _CELLS = 96  # along the longest side
 _REACH = 2.6  # radius of a ball, in typical distances to the sixth neighbour
 _THIN = 0.9  # cells that a sheet is left thick on each side
@@ -40,7 +40,7 @@ def mesh_of(cloud: PointCloud) -> Trimesh:
     if len(cloud) < LEAST_POINTS:
         raise UsageError(f"A surface needs at least {LEAST_POINTS} points; the cloud has {len(cloud)}.")
     frame = Frame.around(cloud.points)
-    points = frame.into(cloud.points)
+    points = frame.into(cloud.thinned(MOST_POINTS).points)
     vertices, faces = _closing(points)
     from trimesh import Trimesh
 

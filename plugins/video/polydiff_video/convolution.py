@@ -59,8 +59,8 @@ class VideoConvolution(WindowedNetwork):
 
     def seen(self, tokens: Tensor, context: Tensor, c: Tensor, real: Tensor | None) -> Tensor:
         batch, length, channels = tokens.shape
-        shown = torch.cat([tokens, context], dim=-1)
-        shown = F.pad(shown, (0, 0, 0, self.window * self.patches - length))
+        missing = self.window * self.patches - length  # below 0: what is beyond a window is padding
+        shown = F.pad(torch.cat([tokens, context], dim=-1), (0, 0, 0, missing))
         grid = shown.reshape(batch, self.window, self.rows, -1, shown.shape[-1]).permute(0, 1, 4, 2, 3)
         x = self.read(grid.flatten(1, 2))
         for block in self.down:
@@ -73,7 +73,8 @@ class VideoConvolution(WindowedNetwork):
         for block in self.up:
             x = block(x, c)
         x = self.write(F.silu(self.norm(x))).reshape(batch, self.window, channels, self.rows, -1)
-        output = x.permute(0, 1, 3, 4, 2).reshape(batch, -1, channels)[:, :length] + self.filter(tokens, c)
+        x = F.pad(x.permute(0, 1, 3, 4, 2).reshape(batch, -1, channels), (0, 0, 0, -missing))
+        output = x + self.filter(tokens, c)
         return output if real is None else output * real[..., None].to(output.dtype)
 
 
