@@ -1,0 +1,248 @@
+r"""Adaptive Runge-Kutta: steps as long as an error allows, for references and for data of many scales.
+
+The probability-flow ODE in lambda = log(alpha / sigma) is, for y = x / alpha (Lu et al. 2022, section 3.1),
+
+    d y / d lambda = x̂0(alpha y, t) - y
+
+Each sample has steps of its own: all of a batch share a network call, at different times, so a sample is the
+same in any company. The error is estimated by an embedded formula of the order below, and the next step
+follows from the last three errors (Söderlind 2003, PID control).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.grids import SIGMA_MIN
+from polydiff.engine.nodes import LOWEST_LAMBDA
+from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.processes.base import Process, per_sample
+from polydiff.engine.sampling import Run
+from polydiff.engine.schedules import Schedule
+from polydiff.errors import PolydiffError, UsageError
+
+
+@dataclass(frozen=True)
+class Formula:
+    """An embedded pair whose last stage is the first of the next step. a: weights of earlier slopes at each
+    stage, the last row being the step itself. nodes: where stages lie in the step. error: the step minus the
+    formula of lower order."""
+
+    order: int
+    a: tuple[tuple[float, ...], ...]
+    nodes: tuple[float, ...]
+    error: tuple[float, ...]
+
+
+#: Bogacki and Shampine 1989
+RK23 = Formula(
+    3,
+    ((1 / 2,), (0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)),
+    (1 / 2, 3 / 4, 1.0),
+    (2 / 9 - 7 / 24, 1 / 3 - 1 / 4, 4 / 9 - 1 / 3, -1 / 8),
+)
+
+#: Dormand and Prince 1980
+RK45 = Formula(
+    5,
+    (
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
+    (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
+    (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+)
+
+FORMULAS = {3: RK23, 5: RK45}
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """What came of it: the state at t = 0, network calls of the whole batch, and for each sample the steps
+    that were taken and those that were refused, int64 (B,)."""
+
+    x: State
+    nfe: int
+    accepted: Tensor
+    rejected: Tensor
+
+
+def adaptive(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    run: Run,
+    mask: Mask | None = None,
+    cond: Cond | None = None,
+    *,
+    order: int = 5,
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    pid: tuple[float, float, float] = (0.4, 0.3, 0.0),
+    max_calls: int = 10_000,
+) -> Adaptive:
+    """Follow the ODE from the start of a run, at t = 1, to t = 0.
+
+    Args:
+        run: as `start` makes it for a table that begins at t = 1; only its x and seeds are read.
+        order: 3, of Bogacki and Shampine's pair 2(3), or 5, of Dormand and Prince's pair 4(5).
+        rtol, atol: what the root mean square, over real entries of all components together, of each step's
+            error in y / (atol + rtol |y|) may be.
+        pid: proportional, integral and derivative coefficients of the step control.
+        max_calls: where to give up.
+
+    The first step, where alpha = 0, and the last, to sigma = 0, are DDIM steps.
+
+    Errors: UsageError for another order, tolerances that are not positive, or a process that is not Gaussian;
+    PolydiffError after `max_calls`.
+    """
+    if order not in FORMULAS:
+        raise UsageError(f"order must be 3 or 5, got {order!r}")
+    if not (rtol > 0 and atol > 0):
+        raise UsageError(f"rtol and atol must be positive, got {rtol:g} and {atol:g}")
+    for name, process in processes.items():
+        if not isinstance(process, Gaussian | Fixed):
+            raise UsageError(
+                f"adaptive steps need Gaussian components, and {name!r} is {type(process).__name__}"
+            )
+    with torch.no_grad():
+        flow = _Flow(denoiser, processes, schedule, run, mask or {}, cond or {})
+        return _integrate(flow, FORMULAS[order], rtol, atol, pid, max_calls)
+
+
+class _Flow:
+    """The ODE of one batch: slopes of y at lambda (B,), and what lies at its ends."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        processes: Mapping[str, Process],
+        schedule: Schedule,
+        run: Run,
+        mask: Mask,
+        cond: Cond,
+    ) -> None:
+        self.denoiser, self.schedule, self.mask, self.cond = denoiser, schedule, mask, cond
+        self.processes = {name: p for name, p in processes.items() if isinstance(p, Gaussian)}
+        self.carried = {name: x for name, x in run.x.items() if name not in self.processes}
+        self.x = {name: run.x[name] for name in self.processes}
+        some = next(iter(self.x.values()))
+        self.calls, self.batch, self.device = 0, len(some), some.device
+
+    def denoised(self, x: State, t: Tensor) -> State:
+        """x̂0 of the moving components."""
+        self.calls += 1
+        found = self.denoiser({**x, **self.carried}, t, self.mask, self.cond)
+        return {name: p.project(found[name], self.mask.get(name)) for name, p in self.processes.items()}
+
+    def at(self, lam: Tensor, y: State) -> tuple[State, Tensor]:
+        """x and t of y at lambda."""
+        t = self.schedule.t_of_log_snr(2 * lam)
+        alpha = self.schedule.alpha(t)
+        return {name: per_sample(alpha, value) * value for name, value in y.items()}, t
+
+    def slope(self, lam: Tensor, y: State) -> State:
+        x0 = self.denoised(*self.at(lam, y))
+        return {name: x0[name] - y[name] for name in y}
+
+    def begin(self) -> tuple[Tensor, State]:
+        """lambda and y where the ODE can begin: at t = 1, or after a DDIM step away from alpha = 0."""
+        one = torch.ones(self.batch, dtype=torch.float64, device=self.device)
+        lam = self.schedule.log_snr(one) / 2
+        if float(lam[0]) > LOWEST_LAMBDA:
+            alpha = self.schedule.alpha(one)
+            return lam, {name: x / per_sample(alpha, x) for name, x in self.x.items()}
+        lam = torch.full_like(one, LOWEST_LAMBDA)
+        t = self.schedule.t_of_log_snr(2 * lam)
+        x0, ratio = self.denoised(self.x, one), self.schedule.sigma(t) / self.schedule.sigma(one)
+        alpha_one, alpha = self.schedule.alpha(one), self.schedule.alpha(t)
+        moved = {
+            name: per_sample(ratio, x) * x + per_sample(alpha - ratio * alpha_one, x) * x0[name]
+            for name, x in self.x.items()
+        }
+        return lam, {name: x / per_sample(alpha, x) for name, x in moved.items()}
+
+    def error(self, error: State, scale: State) -> Tensor:
+        """Root mean square (B,) over the real entries of all components."""
+        total = torch.zeros(self.batch, dtype=torch.float64, device=self.device)
+        count = torch.zeros_like(total)
+        for name, value in error.items():
+            squares = (value / scale[name]).double() ** 2
+            real = self.mask.get(name)
+            if real is not None:
+                real = real.reshape(*real.shape, *[1] * (value.dim() - real.dim())).expand_as(value)
+                squares = squares * real
+            entries = torch.ones_like(squares) if real is None else real.double()
+            total += squares.flatten(1).sum(1)
+            count += entries.flatten(1).sum(1)
+        return (total / count.clamp(min=1)).sqrt()
+
+
+def _integrate(
+    flow: _Flow,
+    formula: Formula,
+    rtol: float,
+    atol: float,
+    pid: tuple[float, float, float],
+    max_calls: int,
+) -> Adaptive:
+    lam, y = flow.begin()
+    end = -math.log(SIGMA_MIN)
+    step = ((end - lam) / 20).clamp(min=1e-3)
+    past = torch.ones(2, flow.batch, dtype=torch.float64, device=flow.device)
+    accepted = torch.zeros(flow.batch, dtype=torch.int64, device=flow.device)
+    rejected = torch.zeros_like(accepted)
+    slope = flow.slope(lam, y)
+    p, i, d = pid
+    exponents = ((p + i + d) / formula.order, -(p + 2 * d) / formula.order, d / formula.order)
+    while True:
+        todo = lam < end - 1e-9
+        if not bool(todo.any()):
+            break
+        if flow.calls > max_calls:
+            raise PolydiffError(
+                f"No end after {flow.calls} network calls: raise rtol and atol, or max_calls."
+            )
+        h = torch.minimum(step, end - lam)
+        slopes, target = [slope], y
+        for weights, node in zip(formula.a, formula.nodes, strict=True):
+            target = _combined(y, slopes, weights, h)
+            slopes.append(flow.slope(lam + node * h, target))
+        scale = {k: atol + rtol * torch.maximum(y[k].abs(), target[k].abs()) for k in y}
+        zero = {name: torch.zeros_like(value) for name, value in y.items()}
+        error = flow.error(_combined(zero, slopes, formula.error, h), scale).clamp(min=1e-10)
+        good = todo & (error <= 1)
+        factor = 0.9 * error ** -exponents[0] * past[0] ** -exponents[1] * past[1] ** -exponents[2]
+        factor = factor.clamp(0.2, 5.0)
+        step = torch.where(todo, h * torch.where(good, factor, factor.clamp(max=0.9)), step)
+        past = torch.where(good, torch.stack([error, past[0]]), past)
+        lam = torch.where(good, lam + h, lam)
+        y = {name: _where(good, target[name], value) for name, value in y.items()}
+        slope = {name: _where(good, slopes[-1][name], value) for name, value in slope.items()}
+        accepted += good
+        rejected += todo & ~good
+    last = flow.denoised(*flow.at(torch.full_like(lam, end), y))
+    return Adaptive({**flow.carried, **last}, flow.calls, accepted, rejected)
+
+
+def _where(good: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(good.reshape(-1, *[1] * (old.dim() - 1)), new, old)
+
+
+def _combined(y: State, slopes: Sequence[State], weights: Sequence[float], h: Tensor) -> State:
+    """y + h Σ weights slopes."""
+    result = {}
+    for name, value in y.items():
+        total = sum(w * slope[name] for w, slope in zip(weights, slopes, strict=False) if w)
+        result[name] = value + per_sample(h, value) * total
+    return result
