@@ -60,6 +60,7 @@ def test_matrices_are_their_pairs_whatever_the_way_there():
     found = distances.chamfer_matrix(a, b)
     assert np.allclose(found, [[distances.chamfer(x, y) for y in b] for x in a])
     assert np.allclose(found, distances.chamfer_matrix(a, b, device="cpu:0"), atol=1e-4)  # as on a GPU
+    assert np.allclose(distances.within(a, distances.chamfer_matrix), distances.chamfer_matrix(a, a))
     assert distances.earth_mover_matrix(a, b)[2, 1] == pytest.approx(distances.earth_mover(a[2], b[1]))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,6 +95,16 @@ def chamfer_matrix(
         squares = torch.cdist(torch.from_numpy(np.asarray(x, np.float32)).to(device), others) ** 2
         rows.append(squares.amin(2).mean(1) + squares.amin(1).mean(1))
     return torch.stack(rows).double().cpu().numpy()
+
+
+def within(
+    clouds: Sequence[NDArray[np.floating]], distance: Callable[[Any, Any], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Distances (n, n) of the clouds of one set to each other, each pair measured once."""
+    found = np.zeros((len(clouds), len(clouds)))
+    for i in range(len(clouds) - 1):
+        found[i, i + 1 :] = distance(clouds[i : i + 1], clouds[i + 1 :])[0]
+    return found + found.T
 
 
 def _mean_square(tree: cKDTree, points: NDArray[np.floating]) -> float:

@@ -18,7 +18,7 @@ from polydiff.domain import Metric
 from polydiff.files import sha256
 from polydiff_pointcloud import metrics as m
 from polydiff_pointcloud.cloud import PointCloud
-from polydiff_pointcloud.distances import chamfer, chamfer_matrix, earth_mover_matrix
+from polydiff_pointcloud.distances import chamfer, chamfer_matrix, earth_mover_matrix, within
 from polydiff_pointcloud.frame import Frame
 from polydiff_pointcloud.judge import Judge
 from polydiff_pointcloud.preview import contact_sheet
@@ -100,7 +100,7 @@ class Comparison:
         return cls(
             m.minimum_matching_distance(across),
             m.coverage(across),
-            m.nearest_neighbour_accuracy(across, distance(x, x), distance(y, y)),
+            m.nearest_neighbour_accuracy(across, within(x, distance), within(y, distance)),
         )
 
 
