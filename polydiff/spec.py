@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from polydiff.errors import PluginError, did_you_mean
@@ -133,6 +134,26 @@ class PresetInfo:
     def ref(self) -> str:
         """What `polydiff.load` takes: "audio/drums"."""
         return f"{self.domain}/{self.name}"
+
+    @classmethod
+    def shipped(
+        cls, domain: str, checkpoints: Path, presets: Mapping[str, tuple[str, str]]
+    ) -> list[PresetInfo]:
+        """The presets of a domain whose model folders lie in a plugin's folder `checkpoints`, each with its
+        licence and summary; the first is the default. One whose folder is missing is left out."""
+        return [
+            cls(
+                domain=domain,
+                name=name,
+                folder=str(folder),
+                licence=licence,
+                size_bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+                summary=summary,
+                default=name == next(iter(presets)),
+            )
+            for name, (licence, summary) in presets.items()
+            if (folder := checkpoints / name).is_dir()
+        ]
 
 
 @dataclass(frozen=True)

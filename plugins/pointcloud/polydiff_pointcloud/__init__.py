@@ -28,16 +28,4 @@ def polydiff_domains() -> DomainInfo:
 
 @hookimpl
 def polydiff_presets() -> list[PresetInfo]:
-    return [
-        PresetInfo(
-            domain="pointcloud",
-            name=name,
-            folder=str(folder),
-            licence=licence,
-            size_bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
-            summary=summary,
-            default=name == "objects",
-        )
-        for name, (licence, summary) in _PRESETS.items()
-        if (folder := _CHECKPOINTS / name).is_dir()
-    ]
+    return PresetInfo.shipped("pointcloud", _CHECKPOINTS, _PRESETS)
