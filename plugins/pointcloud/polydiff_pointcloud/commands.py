@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from polydiff.cli.output import echo_json, json_option
 from polydiff.errors import UsageError, did_you_mean
 
 _MESHES = (".glb", ".ply", ".obj", ".stl", ".off")
@@ -18,7 +18,7 @@ _MESHES = (".glb", ".ply", ".obj", ".stl", ".off")
     "-o", "--out", type=click.Path(path_type=Path), help="File for one mesh, or folder. [beside each]"
 )
 @click.option("--format", "suffix", metavar="SUFFIX", help="glb, ply, obj, stl or off. [glb]")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json: bool) -> None:
     """Lay a surface through the points of CLOUDS, and say of each whether it is watertight.
 
@@ -49,7 +49,7 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
             closed = "watertight" if about["watertight"] else "not watertight: some parts only touch"
             click.echo(f"{target}: {about['faces']} faces, {closed}")
     if as_json:
-        echo_json({"meshes": made})
+        click.echo(json.dumps({"meshes": made}))
 
 
 @click.command()
