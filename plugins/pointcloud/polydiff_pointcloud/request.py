@@ -79,12 +79,15 @@ def kept_points(request: SampleRequest) -> NDArray[np.bool_]:
     points = request.source.points
     kept = inside(request.keep, points) if request.keep is not None else ~inside(request.redo or "", points)
     if not kept.any():
-        low, high = request.source.box.round(3).tolist()
-        raise UsageError(f"Nothing of the source is kept: it lies between {low} and {high}.")
+        raise UsageError(f"Nothing of the source is kept: it lies {_extent(request.source)}.")
     if request.redo is not None and kept.all():
-        low, high = request.source.box.round(3).tolist()
-        raise UsageError(f"No point lies in the region to redo: the source lies between {low} and {high}.")
+        raise UsageError(f"No point lies in the region to redo: the source lies {_extent(request.source)}.")
     return kept
+
+
+def _extent(cloud: PointCloud) -> str:
+    low, high = ([f"{x:.4g}" for x in corner] for corner in cloud.box)
+    return f"between {','.join(low)} and {','.join(high)}"
 
 
 def _asked(box: str) -> Frame:
