@@ -80,17 +80,16 @@ def target_of(
     return example, origin.model_copy(update={"target": str(path), "target_sha256": sha256(path)})
 
 
-def encoded_source(domain: Domain, request: SampleRequest) -> State:
-    """The source, and what is carried beside it, as an unbatched state."""
-    return {**domain.init(request), **domain.carried(request)}
-
-
-def check_ends(domain: Domain, request: SampleRequest) -> None:
-    """Raise a UsageError where the two ends of an interpolation are not of one size."""
-    a, b = (encoded_source(domain, replace(request, source=x)) for x in (request.source, request.target))
+def ends_of(domain: Domain, request: SampleRequest) -> tuple[State, State]:
+    """Both ends of an interpolation as unbatched states, with what is carried beside each; no seed has a part
+    in them. Raises UsageError where they are not of one size."""
+    there = replace(request, seed=0)
+    back = replace(there, source=request.target, target=request.source)
+    a, b = ({**domain.init(end), **domain.carried(end)} for end in (there, back))
     for name in domain.shapes(request):
         if a[name].shape != b[name].shape:
             raise UsageError(
                 f"The two ends differ in size ({len(a[name])} and {len(b[name])} {name}): an interpolation "
                 "needs two of one size."
             )
+    return a, b

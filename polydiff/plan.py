@@ -19,7 +19,7 @@ from polydiff.engine.guidance import cfg
 from polydiff.engine.requests import Request, default_batch_size, sample_requests
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.given import check_ends, encoded_source, source_of, target_of
+from polydiff.given import ends_of, source_of, target_of
 from polydiff.provenance import Provenance, versions
 from polydiff.registry import get_registry
 from polydiff.samples import Sample
@@ -122,14 +122,12 @@ class Plan:
         domain, denoiser = self.model.domain, self.model.denoiser(self.device)
         batched = {name: value[None].to(self.device) for name, value in cond.items()}
         if key not in self._noises:
-            ends = []
-            for source in (request.source, request.target):
-                # the ends are what they are: no seed has a part in them
-                state = encoded_source(domain, replace(request, source=source, seed=0))
-                state = {name: x[None].to(self.device) for name, x in state.items()}
+            noises = []
+            for end in ends_of(domain, request):
+                state = {name: x[None].to(self.device) for name, x in end.items()}
                 noise = encode(denoiser, domain.processes(), self.model.schedule, state, None, batched)
-                ends.append({name: x[0].cpu() for name, x in noise.items()})
-            self._noises[key] = (ends[0], domain.paired(ends[0], ends[1]))
+                noises.append({name: x[0].cpu() for name, x in noise.items()})
+            self._noises[key] = (noises[0], domain.paired(*noises))
         a, b = self._noises[key]
         drawn = domain.shapes(request)
         return {name: between(a[name], b[name], request.share) for name in drawn}
@@ -267,7 +265,7 @@ def make_plan(
     for _, request in asks[:1]:
         engine_request(model, request, strength)  # what is wrong with a source shows here
         if goal is not None:
-            check_ends(domain, request)
+            ends_of(domain, request)
     return Plan(model, table, asks, strength, size, device, record)
 
 

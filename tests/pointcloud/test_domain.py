@@ -169,6 +169,8 @@ def test_a_way_between_two_shapes(model, shapes):
     assert [len(x.example) for x in way] == [256] * 3
     way = model.sample(2, source=shapes[0], target=shapes[1][:40], steps=2, seed=0)
     assert [len(x.example) for x in way] == [40] * 2  # as many as both have
+    way = model.sample(2, source=shapes[1][:40], target=shapes[0], steps=2, seed=0)
+    assert [len(x.example) for x in way] == [40] * 2
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,6 @@ def test_a_folder_of_meshes_and_clouds_is_data(tmp_path, shapes):
     PointCloud(np.ones((9, 3))).save(tmp_path / "chair" / "d.xyz")
     data = PointClouds.dataset(tmp_path)
     assert sorted(data.labels("category")) == ["chair", "table", "table"]
-    assert {why.split(":")[-1].strip() for _, why in data.report.skipped}
     assert len(data.report.skipped) == 2
     config = PointClouds.configure(data, {})
     assert config.conditions[0].choices == ("chair", "table")

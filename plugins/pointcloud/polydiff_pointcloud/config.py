@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from polydiff.conditions import Condition
 from polydiff.domain import Strict
+from polydiff_pointcloud.regions import corners
 
 MOST_POINTS = 131_072
 
@@ -60,14 +60,7 @@ class PointCloudOptions(Strict):
     def _check_box(cls, text: str | None) -> str | None:
         if text is None:
             return None
-        try:
-            numbers = [float(word) for word in text.split(",")]
-        except ValueError:
-            numbers = []
-        if (
-            len(numbers) != 6
-            or not np.isfinite(numbers).all()
-            or not any(high > low for low, high in zip(numbers[:3], numbers[3:], strict=True))
-        ):
+        box = corners(text)
+        if box is None or not (box[1] > box[0]).any():
             raise ValueError(f"{text!r} is no box: give six numbers, the lowest corner first")
         return text

@@ -43,14 +43,20 @@ def inside(text: str, points: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def _in_box(text: str, points: NDArray[np.floating]) -> NDArray[np.bool_]:
-    try:
-        numbers = [float(word) for word in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 6 or not np.isfinite(numbers).all():
+    box = corners(text)
+    if box is None:
         raise UsageError(f"Cannot read the box {text!r}: it takes six numbers. {HELP}")
-    low, high = np.array(numbers[:3]), np.array(numbers[3:])
+    low, high = box
     if (low > high).any():
         axis = "xyz"[int(np.argmax(low > high))]
         raise UsageError(f"The box {text!r} ends in {axis} before it begins: give the lowest corner first.")
     return np.asarray(((points >= low) & (points <= high)).all(1))
+
+
+def corners(text: str) -> NDArray[np.float64] | None:
+    """(2, 3): the two corners of a box "x0,y0,z0,x1,y1,z1"; None where the text is no six finite numbers."""
+    try:
+        numbers = np.array([float(word) for word in text.split(",")])
+    except ValueError:
+        return None
+    return numbers.reshape(2, 3) if len(numbers) == 6 and np.isfinite(numbers).all() else None

@@ -12,7 +12,7 @@ from polydiff.errors import UsageError
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.config import MOST_POINTS, PointCloudConfig
 from polydiff_pointcloud.frame import Frame
-from polydiff_pointcloud.regions import inside
+from polydiff_pointcloud.regions import corners, inside
 
 MOST_SEEN = 8192
 """So many kept points are shown to the network; of more, the rest is kept all the same."""
@@ -49,7 +49,8 @@ def task_of(request: SampleRequest, config: PointCloudConfig) -> Task:
     source, wanted = request.source, request.options.points
     if source is None:
         return Task(Frame(), np.zeros(wanted or config.points, bool))
-    frame = source.cube if request.options.within is None else _asked(request.options.within)
+    box = corners(request.options.within) if request.options.within else None  # the options have checked it
+    frame = source.cube if box is None else Frame.around(box)
     if request.keep is None and request.redo is None:
         if wanted is not None and wanted > len(source):
             raise UsageError(
@@ -88,8 +89,3 @@ def kept_points(request: SampleRequest) -> NDArray[np.bool_]:
 def _extent(cloud: PointCloud) -> str:
     low, high = ([f"{x:.4g}" for x in corner] for corner in cloud.box)
     return f"between {','.join(low)} and {','.join(high)}"
-
-
-def _asked(box: str) -> Frame:
-    numbers = np.array([float(word) for word in box.split(",")])
-    return Frame.around(numbers.reshape(2, 3))

@@ -66,10 +66,10 @@ def _closing(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     size = np.ceil((points.max(0) - low) / cell).astype(int) + margin + 1
     distance = _distance_to_points(points, low, size, cell, 2 * reach)
     solid = ndimage.binary_fill_holes(distance <= reach)
-    outside = ndimage.distance_transform_edt(solid) * cell  # how deep a cell lies inside
+    inner = ndimage.distance_transform_edt(solid) * cell  # how deep a cell lies inside
     shrink = max(reach - _THIN * cell, 0)
     # Within the reach of points the distance to them is exact where that of cells is not.
-    depth = np.where(solid & (distance <= reach), np.maximum(outside, reach - distance), outside)
+    depth = np.where(solid & (distance <= reach), np.maximum(inner, reach - distance), inner)
     field = ndimage.gaussian_filter(np.where(solid, depth, reach - distance) - shrink, 0.8)
     vertices, faces, _, _ = marching_cubes(field, 0.0, spacing=(cell,) * 3)
     return vertices + low, faces.astype(np.int64)
