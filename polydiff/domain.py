@@ -157,6 +157,10 @@ class Domain(ABC):
         a bool mask (N,), True where a node is kept. Reads `request.keep` or `request.redo`."""
         raise UsageError(f"{self.name} samples cannot keep a part of a source.")
 
+    def keeps(self, options: Any) -> bool:
+        """Whether these options say by themselves what is kept of a source, as `keep` and `redo` do."""
+        return False
+
     def paired(self, a: State, b: State) -> State:
         """State b with its nodes in the order in which they fit those of a, both unbatched and as noise, for
         what lies between them. Override it where nodes are a set."""

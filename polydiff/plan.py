@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polydiff.domain import SampleRequest
+from polydiff.domain import Domain, SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.encoding import between, encode
 from polydiff.engine.guidance import cfg
@@ -221,7 +221,7 @@ def make_plan(
     goal, origin = target_of(model, origin, target, share, strength, denoise or None, keep, redo)
     if target is not None:
         defaults = defaults.model_copy(update={"guidance_scale": 1.0})  # the way back from an encoding
-    elif source is not None and strength is None and keep is None and redo is None:
+    elif source is not None and strength is None and not _kept(domain, asked, keep, redo):
         strength = 0.5
     rows = _rows(model, conditions or {}, n)
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
@@ -294,12 +294,17 @@ def _rows(model: Model, conditions: Mapping[str, Any], n: int | None) -> list[di
     return [{k: values[i % len(values)] for k, values in parsed.items()} for i in range(count)]
 
 
+def _kept(domain: Domain, options: Any, keep: str | None, redo: str | None) -> bool:
+    """Whether a part of the source is kept."""
+    return keep is not None or redo is not None or domain.keeps(options)
+
+
 def engine_request(model: Model, request: SampleRequest, strength: float | None) -> Request:
     """What the engine needs to know of one sample: tensors, shapes and a seed."""
     domain = model.domain
     encoded = model.conditions.encode(request.conditions)
     cond = {name: torch.tensor(row, dtype=torch.float32) for name, row in encoded.items()}
-    inpaint = request.keep is not None or request.redo is not None
+    inpaint = _kept(domain, request.options, request.keep, request.redo)
     known, keep = domain.known(request) if inpaint else (None, None)
     init = domain.carried(request)
     if request.source is not None and strength is not None and strength < 1:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.processes.base import masked, per_sample
+from polydiff.engine.processes.base import Process, masked, per_sample
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
@@ -82,12 +82,18 @@ def _twice(tensors: Mapping[str, Tensor]) -> State:
     return {name: torch.cat([value, value]) for name, value in tensors.items()}
 
 
-def inpaint(denoiser: Denoiser, known: State, keep: Mapping[str, Tensor]) -> Denoiser:
+def inpaint(
+    denoiser: Denoiser,
+    known: State,
+    keep: Mapping[str, Tensor],
+    processes: Mapping[str, Process] | None = None,
+) -> Denoiser:
     """A denoiser that knows part of the answer: x̂0 is `known` wherever `keep` is True.
 
     Args:
         known: clean values, name to (B, N, ...) or (1, N, ...).
         keep: bool, name to (B, N) or of the full shape of the component.
+        processes: those of the state; one whose data has no pose of its own has `known` placed by x̂0.
 
     The state then follows the exact path to the known values there, and the network sees them at the
     right noise level. Overlay `known` on the result to make it exact to the last bit (`overlay`).
@@ -97,17 +103,26 @@ def inpaint(denoiser: Denoiser, known: State, keep: Mapping[str, Tensor]) -> Den
             raise UsageError(f"part of {name!r} is to be kept, but its known values are not given")
 
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        return overlay(denoiser(x, t, mask, cond), known, keep)
+        return overlay(denoiser(x, t, mask, cond), known, keep, processes)
 
     return informed
 
 
-def overlay(state: State, known: State, keep: Mapping[str, Tensor]) -> State:
-    """`state` with `known` put in wherever `keep` is True; components without a `keep` pass through."""
-    return {
-        name: torch.where(_like(keep[name], value), known[name].to(value), value) if name in keep else value
-        for name, value in state.items()
-    }
+def overlay(
+    state: State,
+    known: State,
+    keep: Mapping[str, Tensor],
+    processes: Mapping[str, Process] | None = None,
+) -> State:
+    """`state` with `known` put in wherever `keep` is True; components without a `keep` pass through. With
+    `processes`, known values are placed as those of `inpaint`."""
+    result = dict(state)
+    for name in keep.keys() & state.keys():
+        value, given = state[name], known[name].to(state[name])
+        if processes is not None:
+            given = processes[name].placed(given, value, keep[name])
+        result[name] = torch.where(_like(keep[name], value), given, value)
+    return result
 
 
 def _like(keep: Tensor, value: Tensor) -> Tensor:

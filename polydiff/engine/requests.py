@@ -104,11 +104,11 @@ def _sample_batch(
     if keep:
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
-        denoiser = inpaint(denoiser, known, keep)
+        denoiser = inpaint(denoiser, known, keep, processes)
     seeds = [request.seed for request in batch]
     first = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
     last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
-    return overlay(last.x, known, keep) if keep else last.x
+    return overlay(last.x, known, keep, processes) if keep else last.x
 
 
 def _shape(sizes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:

@@ -64,6 +64,20 @@ def linear_combination(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     return total
 
 
+def superposed(points: Tensor, onto: Tensor, chosen: Tensor) -> Tensor:
+    """Points (B, N, 3) turned and moved as a whole so that the chosen ones (B, N) lie as near as can be to
+    those of `onto`, never mirrored (Kabsch 1976). A sample without a chosen point stays where it is."""
+    weight = chosen.double()[..., None]
+    count = weight.sum(1, keepdim=True).clamp(min=1)
+    here, there = points.double(), onto.double()
+    middle, goal = (here * weight).sum(1, keepdim=True) / count, (there * weight).sum(1, keepdim=True) / count
+    u, _, vh = torch.linalg.svd(((here - middle) * weight).transpose(1, 2) @ (there - goal))
+    handed = torch.ones_like(u[:, 0])
+    handed[:, 2] = torch.linalg.det(u @ vh).sign()
+    moved = (here - middle) @ (u * handed[:, None]) @ vh + goal
+    return torch.where(chosen.any(1)[:, None, None], moved, here).to(points.dtype)
+
+
 class Process(Protocol):
     """One component of a state. Tensors are (B, N, ...); a mask is (B, N) bool or None.
 
@@ -106,6 +120,11 @@ class Process(Protocol):
 
         `anchor` is given where row.base is not zero, `noise` where row.c is not.
         """
+        ...
+
+    def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
+        """`known` as it would stand in `x0_hat` (both (B, N, ...)) where the process cannot tell it from what
+        was given: moved by the symmetry that its data has. keep: bool (B, N), where it is known."""
         ...
 
     def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:

@@ -44,5 +44,8 @@ class Fixed:
     ) -> Tensor:
         return x
 
+    def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
+        return known
+
     def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
         return x0.new_zeros(len(x0))

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import centred, linear_combination, masked, mean_over_real, per_sample
+from polydiff.engine.processes.base import (
+    centred,
+    linear_combination,
+    masked,
+    mean_over_real,
+    per_sample,
+    superposed,
+)
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row
 
@@ -19,9 +26,12 @@ class Gaussian:
 
     With `centre` the process lives in the subspace whose mean over real nodes is zero, and the noise is
     projected into it too (Hoogeboom et al. 2022, section 3.1), so translations carry no probability.
+    `pose_free` says that nodes are points in space, C = 3, whose pose as a whole means nothing: what is known
+    of a sample is turned and moved to where the model draws it.
     """
 
     centre: bool = False
+    pose_free: bool = False
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
@@ -58,6 +68,9 @@ class Gaussian:
         if noise is not None:
             terms.append((row.c, self.project(noise, mask)))
         return linear_combination(terms)
+
+    def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
+        return superposed(known, x0_hat, keep) if self.pose_free else known
 
     def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
         return mean_over_real((x0_hat - x0) ** 2, mask)
