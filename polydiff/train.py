@@ -91,9 +91,9 @@ def prepare(
 
 def run(prepared: Preparation, echo: Echo = print, device: str | None = None) -> Model:
     """Train, and return the model, which also lies in the folder."""
-    accelerator = make_accelerator(device)
     recipe, domain, folder = prepared.recipe, prepared.domain, prepared.folder
     config = recipe.training_config()
+    accelerator = make_accelerator(device, config.precision)
     say: Echo = echo if accelerator.is_main_process else lambda line: None
     data = TrainingData(
         domain, prepared.dataset, config.batch_size, config.seed, accelerator.process_index,

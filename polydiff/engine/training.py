@@ -49,16 +49,18 @@ class Interrupted(KeyboardInterrupt):
     """Training was asked to stop and did so after a whole step, with a checkpoint of it."""
 
 
-def make_accelerator(device: str | None = None) -> Accelerator:
-    """accelerate on "cpu" or "cuda", where None on the GPU if there is one: bf16 autocast on a GPU that has
-    it, float32 elsewhere. Processes that torchrun started find each other.
+def make_accelerator(device: str | None = None, precision: str = "auto") -> Accelerator:
+    """accelerate on "cpu" or "cuda", where None on the GPU if there is one. Precision "auto" is bf16 autocast
+    on a GPU that has it, float32 elsewhere. Processes that torchrun started find each other.
 
     Errors: UsageError for "cuda" where there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("There is no CUDA GPU that torch can use. Leave the device out to train on the CPU.")
     cpu = device == "cpu" or not torch.cuda.is_available()
-    half = not cpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    half = precision == "bfloat16"
+    if precision == "auto":
+        half = not cpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no")
 
 
@@ -94,7 +96,7 @@ def fit(
     Errors: UsageError where a run cannot be resumed or would not be the same; PolydiffError where the loss
     is not finite or the folder cannot be written. Interrupted after a step in which SIGINT or SIGTERM came.
     """
-    accelerator = accelerator or make_accelerator()
+    accelerator = accelerator or make_accelerator(precision=config.precision)
     rank, ranks, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     objective = Objective(processes, schedule, config, sigma_data, null or {}, rank, ranks)
     learned = objective.learned

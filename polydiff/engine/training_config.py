@@ -17,7 +17,8 @@ class TrainingConfig:
     batch_size is that of one process. log_sigma_mean and log_sigma_std place the noise levels:
     log(sigma / alpha) is normal with these (Karras et al. 2022, section 5, for data of unit variance).
     ema_width is the relative width of the weight average. The learning rate rises over `warmup` steps,
-    stays, and falls linearly to zero over the last `decay` of the run.
+    stays, and falls linearly to zero over the last `decay` of the run. precision is that of the network's
+    products of matrices: bfloat16 (autocast), float32, or auto, bfloat16 on a GPU that has it.
     """
 
     steps: int
@@ -32,6 +33,7 @@ class TrainingConfig:
     log_sigma_mean: float = -0.4
     log_sigma_std: float = 1.4
     ema_width: float = 0.1
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
     seed: int = 0
     log_every: int = 20
     checkpoint_every: int = 500
@@ -46,6 +48,11 @@ class TrainingConfig:
         for name in ("decay", "condition_dropout"):
             self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._require("ema_width", 0 < self.ema_width < 0.28, "between 0 and 0.28")
+        self._require(
+            "precision",
+            self.precision in ("auto", "bfloat16", "float32"),
+            "'auto', 'bfloat16' or 'float32'",
+        )
         self._require("weighting", self.weighting in ("edm", "min_snr"), "'edm' or 'min_snr'")
 
     def _require(self, name: str, good: bool, wanted: str) -> None:

@@ -65,17 +65,18 @@ def linear_combination(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 
 
 def superposed(points: Tensor, onto: Tensor, chosen: Tensor) -> Tensor:
-    """Points (B, N, 3) turned and moved as a whole so that the chosen ones (B, N) lie as near as can be to
-    those of `onto`, never mirrored (Kabsch 1976). A sample without a chosen point stays where it is."""
-    weight = chosen.double()[..., None]
+    """Points (B, N, ..., 3) turned and moved as a whole so that those of the chosen nodes (B, N) lie as near as
+    can be to those of `onto`, never mirrored (Kabsch 1976). A sample with none chosen stays where it is."""
+    weight = chosen.double().reshape(*chosen.shape, *[1] * (points.dim() - 2))
+    weight = weight.expand(*points.shape[:-1], 1).flatten(1, -2)
+    here, there = points.double().flatten(1, -2), onto.double().flatten(1, -2)
     count = weight.sum(1, keepdim=True).clamp(min=1)
-    here, there = points.double(), onto.double()
     middle, goal = (here * weight).sum(1, keepdim=True) / count, (there * weight).sum(1, keepdim=True) / count
     u, _, vh = torch.linalg.svd(((here - middle) * weight).transpose(1, 2) @ (there - goal))
     handed = torch.ones_like(u[:, 0])
     handed[:, 2] = torch.linalg.det(u @ vh).sign()
     moved = (here - middle) @ (u * handed[:, None]) @ vh + goal
-    return torch.where(chosen.any(1)[:, None, None], moved, here).to(points.dtype)
+    return torch.where(chosen.any(1)[:, None, None], moved, here).reshape(points.shape).to(points.dtype)
 
 
 class Process(Protocol):
