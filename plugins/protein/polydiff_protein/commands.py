@@ -1,0 +1,35 @@
+"""A command for structures in files: `polydiff ribbon`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from polydiff.errors import UsageError
+
+
+@click.command()
+@click.argument("structures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("ribbons.html"), show_default=True)
+def ribbon(structures: tuple[Path, ...], out: Path) -> None:
+    """Write one HTML page, which needs no network, in which the ribbons of STRUCTURES can be turned.
+
+    Where OUT ends in .png, a picture is drawn: three views of one structure, or one of each.
+    """
+    from polydiff.files import aside
+    from polydiff_protein.files import read
+    from polydiff_protein.preview import contact_sheet, views
+    from polydiff_protein.viewer import page
+
+    suffix = out.suffix.lower()
+    if suffix not in (".html", ".htm", ".png"):
+        raise UsageError(f"-o {out}: ribbons are drawn as .html or .png.")
+    shown, titles = [read(path) for path in structures], [path.name for path in structures]
+    if suffix != ".png":
+        drawn = page(shown, titles).encode("utf-8")
+    else:
+        drawn = views(shown[0]) if len(shown) == 1 else contact_sheet(shown, titles)
+    with aside(out) as temporary:
+        temporary.write_bytes(drawn)
+    click.echo(f"{out}: {len(shown)} structures")
