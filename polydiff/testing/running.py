@@ -118,5 +118,6 @@ class RunningClauses(Clauses):
                 made, given = (domain.encode([x])[0] for x in (sample.example, example))
                 for name, kept in keep.items():
                     c.require(kept.any() and not kept.all(), f"{choice} keeps all or nothing of {name}")
-                    apart = (made[name] - given[name])[0].abs().flatten(1).mean(1)[kept].median()
+                    there = domain.processes()[name].placed(given[name], made[name], kept[None])
+                    apart = (made[name] - there)[0].abs().flatten(1).mean(1)[kept].median()
                     c.require(float(apart) < 0.05, f"{choice}: {name} is {float(apart):.3g} away")

@@ -20,7 +20,7 @@ def polydiff_domains() -> DomainInfo:
         title="Protein backbones",
         summary="Backbones by length and fold, around motifs, in rings",
         factory="polydiff_protein.domain:Proteins",
-        suffixes=(".pdb", ".cif"),
+        suffixes=(".pdb", ".cif", ".ent", ".mmcif"),
         previews=("ribbon",),
         capabilities=("variation", "inpaint", "variable"),
     )

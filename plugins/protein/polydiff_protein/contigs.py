@@ -275,3 +275,18 @@ def _lengths(
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights / weights.sum()
+
+
+def region(text: str, backbone: Backbone) -> NDArray[np.bool_]:
+    """(residues,) which residues of a backbone a list such as "A45-62,B7" names. Raises UsageError, one line,
+    for what is none, or names what is not there.
+
+    >>> region("A2-3", Backbone(np.zeros((4, 4, 3)))).tolist()
+    [False, True, True, False]
+    """
+    chosen = np.zeros(len(backbone), bool)
+    for segment in parse(text):
+        if not isinstance(segment, Fixed):
+            raise UsageError(f"{segment.where}: a region is residues of the source, such as A45-62,B7.")
+        chosen[_taken(segment, backbone)] = True
+    return chosen

@@ -51,7 +51,7 @@ def read_dataset(
     if path.suffix == ".npz":
         found = _read_arrays(path, split, whole)
     else:
-        found = _single_chains(checked(labelled_files(path, files.READ, None, pattern), files.read))
+        found = _single_chains(checked(labelled_files(path, (*files.SUFFIXES, files.COMPRESSED), None, pattern), files.read))
     kept = [item for item in found if shortest <= len(item.load()) <= longest]
     if not kept:
         raise UsageError(f"{path}: none of {len(found)} backbones has {shortest} to {longest} residues.")

@@ -219,7 +219,8 @@ class Proteins(Domain):
         here = np.flatnonzero(task.kept)
         there = task.places[here]
         goal = source.coords[there]
-        moved = example.moved(*superpose(example.coords[here, :DRAWN], goal[:, :DRAWN]))
+        drawn = example.coords[here, :DRAWN].reshape(-1, 3)
+        moved = example.moved(*superpose(drawn, goal[:, :DRAWN].reshape(-1, 3)))
         coords = moved.coords.copy()
         coords[here] = goal
         sequence = np.array(list("X" * len(example)))

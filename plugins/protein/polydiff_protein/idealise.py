@@ -20,6 +20,7 @@ TRANS, CIS = 3.805, 2.95
 _EITHER = 3.3  # Cα closer than this in what was drawn: a cis peptide, once or twice in a thousand
 SWEEPS = 300
 ENOUGH = 0.005  # Å
+_SEPARATE = 1e-6  # Å: atoms drawn at one place have no direction to be moved apart in, and get one
 
 
 def idealised(
@@ -33,18 +34,13 @@ def idealised(
     x = np.array(atoms, np.float64)
     x = x[:, :3]
     free = np.ones(len(x)) if fixed is None else (~fixed).astype(float)
-    _separate(x)
+    x += _SEPARATE * np.sin(np.arange(x.size)).reshape(x.shape) * free[:, None, None]
     for _ in range(SWEEPS):
         if _sweep(x, linked, free) < ENOUGH:
             break
     full = np.concatenate([x, np.zeros_like(x[:, :1])], axis=1)
     full[:, 3] = ideal_o(full, linked)
     return full.astype(np.float32)
-
-
-def _separate(x: NDArray[np.float64]) -> None:
-    """Atoms that were drawn at one place have no direction to be moved apart in: give them one."""
-    x += 1e-6 * np.sin(np.arange(x.size)).reshape(x.shape)
 
 
 def _sweep(x: NDArray[np.float64], linked: NDArray[np.bool_], free: NDArray[np.float64]) -> float:
