@@ -104,6 +104,16 @@ def test_stochastic_solvers_sample_the_right_moments(case, schedule):
     assert torch.all((x.std(0) / deviation - 1).abs() < 4 / math.sqrt(2 * 1024) + 0.05)
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.4, 0.8])
+def test_less_noise_draws_gaussian_data_together_by_as_much(scale):
+    """dV/dw = 2 V / w - scale² with w = s² + sigma² has the solution V = scale² w for w large at the start."""
+    problem, schedule = gaussian(), ALL_SCHEDULES["edm"]
+    table = make_table("ddpm", schedule, 400, "uniform_log_snr", {"noise_scale": scale})
+    run = start({"x": Gaussian()}, schedule, table, range(4), {"x": (256, 3)})
+    x = finish(problem.denoiser(schedule), {"x": Gaussian()}, table, run).x["x"].flatten(0, 1)
+    assert torch.all((x.std(0) / problem.variances[0].sqrt() - scale).abs() < 0.06)
+
+
 def sliced_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     """Sliced 1-Wasserstein distance of two sets of equal size, over 32 directions."""
     directions = torch.randn(x.shape[1], 32, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
@@ -237,7 +247,8 @@ def test_a_table_prints_one_line_a_row():
         ({"solver": "adam"}, "unknown solver 'adam'.*Did you mean 'adams'"),
         ({"solver": "ddim", "grid": "karas"}, "unknown grid 'karas'.*Did you mean 'karras'"),
         ({"solver": "ddim", "options": {"etta": 1.0}}, "has no option 'etta'.*Did you mean 'eta'"),
-        ({"solver": "ddpm", "options": {"eta": 1.0}}, "it takes none"),
+        ({"solver": "ddpm", "options": {"eta": 1.0}}, "has no option 'eta'"),
+        ({"solver": "ddpm", "options": {"noise_scale": 1.5}}, "noise_scale must lie between 0 and 1"),
         ({"solver": "ddim", "grid_options": {"rhoo": 1.0}}, "has no option 'rhoo'.*Did you mean 'rho'"),
         ({"solver": "ddim", "options": {"eta": 2.0}}, "eta must lie between 0 and 1"),
         ({"solver": "dpmpp", "options": {"eta": -1.0}}, "eta must not be negative"),
