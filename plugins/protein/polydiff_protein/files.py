@@ -17,6 +17,7 @@ SUFFIXES = (".pdb", ".cif", ".ent", ".mmcif")
 """What is read and written; `.gz` may follow each."""
 
 COMPRESSED = ".gz"
+READ = (*SUFFIXES, COMPRESSED)
 _PDB = (".pdb", ".ent")
 
 
