@@ -8,6 +8,7 @@ variance) and a `Mask` (component name -> bool tensor, True where a node is real
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # a domain's module may be read for its flags, which must not
     State = dict[str, Tensor]
     Mask = dict[str, Tensor]
 
-__all__ = ["DataReport", "Dataset", "Domain", "Item", "Metric", "SampleRequest", "Strict"]
+__all__ = ["DataReport", "Dataset", "Domain", "Gate", "Item", "Metric", "SampleRequest", "Strict"]
 
 Example = Any  # a domain's own type: an audio clip, a structure, a cloud
 
@@ -70,6 +71,36 @@ class Metric:
 
     def __call__(self, samples: Dataset, reference: Dataset) -> float:
         return float(self.function(samples, reference))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a figure of `Domain.evaluate` is for a good set of samples: from low to high, both included. Where
+    neither is given the figure is only stated.
+
+    >>> Gate(high=0.5).passed(0.4), Gate(0.9, 1.1).passed(1.2), str(Gate(0.9, 1.1)), str(Gate(high=0.5))
+    (True, False, '0.9 to 1.1', 'at most 0.5')
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    help: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is anything to pass."""
+        return math.isfinite(self.low) or math.isfinite(self.high)
+
+    def passed(self, value: float) -> bool:
+        """Whether a figure lies between the ends; nan does not where there are any."""
+        return not self.stands or self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if not self.stands:
+            return ""
+        if not math.isfinite(self.high):
+            return f"at least {self.low:g}"
+        return f"{self.low:g} to {self.high:g}" if math.isfinite(self.low) else f"at most {self.high:g}"
 
 
 class Domain(ABC):
@@ -227,6 +258,11 @@ class Domain(ABC):
 
     def metrics(self) -> dict[str, Metric]:
         """Named figures for a set of samples beside a set of real examples."""
+        return {}
+
+    def gates(self) -> Mapping[str, Gate]:
+        """What the figures of `evaluate` must be, by name; `evaluate` of the command line prints whether they
+        are, beside the figure of real examples where there is one named `NAME_real`."""
         return {}
 
     def evaluate(self, samples: Dataset, reference: Dataset) -> dict[str, float]:

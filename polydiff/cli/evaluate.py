@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from polydiff.errors import PolydiffError, UsageError
 
 if TYPE_CHECKING:
     from polydiff.dataset import Dataset
-    from polydiff.domain import Domain
+    from polydiff.domain import Domain, Gate, Metric
 
 
 @click.command()
@@ -58,11 +59,24 @@ def command(
         raise PolydiffError(f"{judge.name} has no metrics to evaluate with.")
     if picture is not None:
         _draw(judge, made, real, picture)
-    known = judge.metrics()
+    gates = judge.gates()
     if as_json:
         counts = {"samples": len(made), "reference": len(real), "skipped": len(made.report.skipped)}
-        echo_json({"domain": judge.name, **counts, "figures": figures})
+        passed = {name: gates[name].passed(x) for name, x in _gated(figures, gates).items()}
+        echo_json(
+            {"domain": judge.name, **counts, "figures": figures, **({"passed": passed} if gates else {})}
+        )
         return
+    if gates:
+        _print_gated(figures, gates)
+    else:
+        _print(figures, judge.metrics())
+    click.echo(f"{len(made)} samples beside {len(real)} real examples.")
+    for path, why in (*made.report.skipped, *real.report.skipped):
+        click.echo(f"skipped {path}: {why}", err=True)
+
+
+def _print(figures: Mapping[str, Any], known: Mapping[str, Metric]) -> None:
     rows = [
         [
             name,
@@ -73,9 +87,30 @@ def command(
         for name, value in figures.items()
     ]
     echo_table(["FIGURE", "VALUE", "BETTER", "WHAT"], rows)
-    click.echo(f"{len(made)} samples beside {len(real)} real examples.")
-    for path, why in (*made.report.skipped, *real.report.skipped):
-        click.echo(f"skipped {path}: {why}", err=True)
+
+
+def _print_gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> None:
+    """Each figure beside that of real examples, and whether it passes its gate."""
+    gated = _gated(figures, gates)
+    rows = [
+        [
+            name,
+            _figure(value),
+            _figure(figures.get(f"{name}_real", "")),
+            str(gates[name]) if name in gates else "",
+            ("yes" if gates[name].passed(value) else "NO") if name in gated else "",
+            gates[name].help if name in gates else "",
+        ]
+        for name, value in figures.items()
+        if name.removesuffix("_real") == name or name.removesuffix("_real") not in figures
+    ]
+    echo_table(["FIGURE", "VALUE", "REAL", "GATE", "PASSED", "WHAT"], rows)
+    passed = sum(gates[name].passed(value) for name, value in gated.items())
+    click.echo(f"{passed} of {len(gated)} gates passed.")
+
+
+def _gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if name in gates and gates[name].stands}
 
 
 def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polydiff.conditions import ConditionSet, Real
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Metric, SampleRequest
+from polydiff.domain import Domain, Gate, Metric, SampleRequest
 from polydiff.settings import merged
 from polydiff.validate import validated
 from polydiff_protein import files
@@ -298,6 +298,11 @@ class Proteins(Domain):
         from polydiff_protein.evaluation import metrics
 
         return metrics()
+
+    def gates(self) -> Mapping[str, Gate]:
+        from polydiff_protein.gates import GATES
+
+        return GATES
 
     def evaluate(self, samples: Dataset, reference: Dataset) -> dict[str, float]:
         """See polydiff_protein.evaluation.evaluate."""

@@ -15,7 +15,7 @@ from polydiff_protein.ramachandran import allowed
 from polydiff_protein.secondary import HELIX, fractions, secondary_structure
 from polydiff_protein.structure import Backbone
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 CLASH, CONTACT = 3.6, 8.0
 """Å between Cα atoms: nearer than the first, only neighbours are; within the second, two touch."""

