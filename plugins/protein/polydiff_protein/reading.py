@@ -19,7 +19,7 @@ from Bio.PDB.MMCIF2Dict import MMCIF2Dict
 from polydiff.errors import UsageError
 from polydiff_protein.geometry import bonded, ideal_o
 from polydiff_protein.structure import ATOMS, UNKNOWN, Atom, Backbone
-from polydiff_protein.writing import GLYCINE, parse_remarks, pdb_words
+from polydiff_protein.writing import GLYCINE, MARK, parse_remarks, pdb_words
 
 _NUCLEIC = {name.strip() for name in nucleic_letters_3to1_extended}
 _LETTERS = {name.strip(): letter for name, letter in protein_letters_3to1_extended.items()}
@@ -28,6 +28,7 @@ _STANDARD = {
     "SER", "THR", "TRP", "TYR", "VAL",
 }  # fmt: skip
 _NEEDED = ATOMS[:3]
+_REMARKS = "_database_PDB_remark.text"
 
 
 def from_pdb(text: str, path: Path) -> Backbone:
@@ -40,8 +41,9 @@ def from_mmcif(text: str, path: Path) -> Backbone:
     """The protein in the text of an mmCIF file. Raises UsageError without the path."""
     structure, faults = _parsed(MMCIFParser(), text, "mmCIF")
     header = structure.header
-    ours = MMCIF2Dict(io.StringIO(text)) if "_polydiff_remark" in text else {}
-    lines = ours.get("_polydiff_remark.text", [])
+    said = MMCIF2Dict(io.StringIO(text)) if _REMARKS in text and MARK in text else {}
+    lines = [" ".join(line.split()) for remark in said.get(_REMARKS, []) for line in remark.splitlines()]
+    lines = [line for line in lines if line]
     return _backbone(structure, faults, (header["idcode"], header["name"], lines), path)
 
 

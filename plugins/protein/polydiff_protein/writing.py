@@ -169,6 +169,10 @@ _ATOM_SITE = (
     "label_entity_id", "label_seq_id", "pdbx_PDB_ins_code", "Cartn_x", "Cartn_y", "Cartn_z", "occupancy",
     "B_iso_or_equiv", "auth_seq_id", "auth_comp_id", "auth_asym_id", "auth_atom_id", "pdbx_PDB_model_num",
 )  # fmt: skip
+_SCHEME = (
+    "asym_id", "entity_id", "seq_id", "mon_id", "ndb_seq_num", "pdb_seq_num", "auth_seq_num", "pdb_mon_id",
+    "auth_mon_id", "pdb_strand_id", "pdb_ins_code", "hetero",
+)  # fmt: skip
 
 
 def mmcif_text(backbone: Backbone) -> str:
@@ -178,11 +182,11 @@ def mmcif_text(backbone: Backbone) -> str:
     atoms = list(rows(backbone))
     first = {(row.chain, row.place): row for row in reversed(atoms)}
     residues = sorted(first.values(), key=lambda row: (int(entities[row.chain]), row.place))
-    numbered = enumerate(remarks(backbone), start=1)
+    said = "".join(f"\n {line}" for line in remarks(backbone))  # the space keeps a semicolon from the margin
     parts = [
         f"data_{entry}\n#\n_entry.id {_quoted(entry)}\n#\n",
         f"_struct.entry_id {_quoted(entry)}\n_struct.title {_quoted(backbone.name)}\n#\n",
-        _loop("polydiff_remark", ("ordinal", "text"), ((str(k), line) for k, line in numbered)),
+        f"_database_PDB_remark.id {_REMARK}\n_database_PDB_remark.text\n;{said}\n;\n#\n",
         _loop("entity", ("id", "type"), ((number, "polymer") for number in entities.values())),
         _loop(
             "entity_poly",
@@ -195,9 +199,18 @@ def mmcif_text(backbone: Backbone) -> str:
             ((entities[row.chain], str(row.place), row.residue, "n") for row in residues),
         ),
         _loop("struct_asym", ("id", "entity_id"), entities.items()),
+        _loop("pdbx_poly_seq_scheme", _SCHEME, (_scheme(row, entities[row.chain]) for row in residues)),
         _loop("atom_site", _ATOM_SITE, (_site(k, x, entities[x.chain]) for k, x in enumerate(atoms, 1))),
     ]
     return "".join(parts)
+
+
+def _scheme(row: Row, entity: str) -> tuple[str, ...]:
+    number = str(row.number)
+    return (
+        row.chain, entity, str(row.place), row.residue, str(row.place), number, number, row.residue,
+        row.residue, row.chain, row.insertion or ".", "n",
+    )  # fmt: skip
 
 
 def _site(serial: int, row: Row, entity: str) -> tuple[str, ...]:
