@@ -86,5 +86,5 @@ def test_a_sample_holds_the_known_part_rigidly_beside_others_of_other_sizes():
     [(_, alone)] = sample_requests(*run, [request(8)], batch_size=1)
     made = together[0]["points"]
     assert torch.allclose(torch.cdist(made[:6], made[:6]), torch.cdist(known, known), atol=1e-4)
-    assert torch.allclose(made, goal, atol=1e-3)  # the rest went where the denoiser says, and so did the known
+    assert torch.allclose(made, goal, atol=1e-3)  # all went where the denoiser says
     assert torch.allclose(together[1]["points"], alone["points"], atol=1e-6)

@@ -106,7 +106,7 @@ def test_stochastic_solvers_sample_the_right_moments(case, schedule):
 
 @pytest.mark.parametrize("scale", [0.0, 0.4, 0.8])
 def test_less_noise_draws_gaussian_data_together_by_as_much(scale):
-    """dV/dw = 2 V / w - scale² with w = s² + sigma² has the solution V = scale² w for w large at the start."""
+    """dV/dw = 2 V / w - scale², w = s² + sigma², has the solution V = scale² w for w large at the start."""
     problem, schedule = gaussian(), ALL_SCHEDULES["edm"]
     table = make_table("ddpm", schedule, 400, "uniform_log_snr", {"noise_scale": scale})
     run = start({"x": Gaussian()}, schedule, table, range(4), {"x": (256, 3)})

@@ -1,4 +1,4 @@
-"""The network turns with its input, knows left from right, and ignores padding, copies and where a motif lies."""
+"""The network turns with its input, knows left from right, and ignores padding and where a motif lies."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_where_and_how_a_motif_lies_does_not_matter(network, state):
 
 @pytest.mark.parametrize("group", ["C2", "C5", "D3"])
 def test_an_assembly_is_seen_whole(network, state, group):
-    """The first copy's answer is that of any other, turned; and copies are seen: it is not that of one alone."""
+    """The first copy's answer is that of any other, turned; and it is not that of one alone."""
     turns = torch.from_numpy(rotations(group))
     x = {**state, "copies": turns.reshape(1, -1, 9), "atoms": state["atoms"] + torch.tensor([1.0, 0, 0.4])}
     drawn = answer(network, x)

@@ -1,4 +1,4 @@
-"""Protein backbones for polydiff: by length and fold, around motifs, in rings, with the checks that follow."""
+"""Protein backbones for polydiff: by length and fold, around motifs, in rings, with their checks."""
 
 from pathlib import Path
 

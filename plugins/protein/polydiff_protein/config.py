@@ -12,6 +12,9 @@ from polydiff.domain import Strict
 MOST_RESIDUES = 1024
 """Of a whole assembly; memory grows with the square."""
 
+FEWEST = 4
+"""Residues of a chain."""
+
 _LENGTH = re.compile(r"(\d+)(?:-(\d+))?")
 _SYMMETRY = re.compile(r"([CcDd])(\d+)")
 
@@ -27,9 +30,10 @@ class NetworkConfig(Strict):
 
 
 class ProteinConfig(Strict):
-    """A model of backbones. scale: standard deviation of the coordinates in Å, so that they have unit variance
-    inside. length: how many residues a design has where nobody says. longest: the longest chain that it was
-    trained on. shown_structure, shown_motif: how often training shows the secondary structure, and a motif.
+    """A model of backbones. scale: standard deviation of the coordinates in Å, so that they have unit
+    variance inside. length: how many residues a design has where nobody says. longest: the longest chain that
+    it was trained on. shown_structure, shown_motif: how often training shows the secondary structure, and a
+    motif.
     """
 
     network: NetworkConfig = NetworkConfig()
@@ -99,8 +103,8 @@ def length_range(text: str) -> tuple[int, int]:
     high = int(match[2]) if match[2] else low
     if low > high:
         raise ValueError(f"{text!r} ends before it begins: write {high}-{low}")
-    if not (4 <= low and high <= MOST_RESIDUES):
-        raise ValueError(f"{text!r} is outside 4 to {MOST_RESIDUES} residues")
+    if low < FEWEST or high > MOST_RESIDUES:
+        raise ValueError(f"{text!r} is outside {FEWEST} to {MOST_RESIDUES} residues")
     return low, high
 
 
@@ -112,6 +116,6 @@ def symmetry_group(text: str) -> tuple[str, int]:
     """
     match = _SYMMETRY.fullmatch(text.strip())
     family, order = (match[1].upper(), int(match[2])) if match else ("", 0)
-    if not (2 <= order <= {"C": 8, "D": 4}.get(family, 0)):
+    if not 2 <= order <= {"C": 8, "D": 4}.get(family, 0):
         raise ValueError(f"{text!r} is none of C2 to C8 and D2 to D4")
     return family, order

@@ -51,12 +51,15 @@ def read_dataset(
     if path.suffix == ".npz":
         found = _read_arrays(path, split, whole)
     else:
-        found = _single_chains(checked(labelled_files(path, (*files.SUFFIXES, files.COMPRESSED), None, pattern), files.read))
+        found = _single_chains(
+            checked(labelled_files(path, (*files.SUFFIXES, files.COMPRESSED), None, pattern), files.read)
+        )
     kept = [item for item in found if shortest <= len(item.load()) <= longest]
     if not kept:
         raise UsageError(f"{path}: none of {len(found)} backbones has {shortest} to {longest} residues.")
     lengths = sorted(len(item.load()) for item in kept)
-    details = {"residues": f"{lengths[0]} to {lengths[-1]}, half of them {lengths[len(lengths) // 2]} or more"}
+    middle = lengths[len(lengths) // 2]
+    details = {"residues": f"{lengths[0]} to {lengths[-1]}, half of them {middle} or more"}
     return Dataset(kept, DataReport(len(kept), found.report.skipped, details))
 
 
@@ -73,8 +76,9 @@ def _single_chains(found: Dataset) -> Dataset:
         for chain in backbone.chain_ids:
             rows = [i for i, name in enumerate(backbone.chains) if name == chain]
             alone = backbone.select(rows)
+            labels = {**item.conditions, **labels_of(alone)}
             source = item.source if len(backbone.chain_ids) == 1 else f"{item.source} chain {chain}"
-            items.append(Item(partial(_same, alone), {**item.conditions, **labels_of(alone)}, source, item.record))
+            items.append(Item(partial(_same, alone), labels, source, item.record))
     return Dataset(items, found.report)
 
 
@@ -88,7 +92,7 @@ def _read_arrays(path: Path, split: str, whole: bool) -> Dataset:
     if missing or arrays["coords"].shape[1:] != (4, 3):
         raise UsageError(f"{path}: needs arrays `coords` (residues, 4, 3) and `offsets` (entries + 1).")
     unit = 0.01 if arrays["coords"].dtype.kind == "i" else 1.0
-    chosen = range(len(arrays["offsets"]) - 1)
+    chosen = list(range(len(arrays["offsets"]) - 1))
     if "split" in arrays:
         chosen = np.flatnonzero(np.isin(arrays["split"], SPLITS[split])).tolist()
     items, skipped = [], []

@@ -1,4 +1,4 @@
-"""Protein backbones as a domain: structures in, atoms about their centre through the engine, structures out."""
+"""Protein backbones as a domain: structures in, atoms through the engine, structures out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from polydiff.domain import Domain, Gate, Metric, SampleRequest
 from polydiff.settings import merged
 from polydiff.validate import validated
 from polydiff_protein import files
-from polydiff_protein.contigs import chain_id
 from polydiff_protein.config import ProteinConfig, ProteinOptions
+from polydiff_protein.contigs import chain_id
 from polydiff_protein.data import read_dataset
 from polydiff_protein.geometry import superpose
 from polydiff_protein.idealise import idealised
 from polydiff_protein.lesson import LETTERS, UNKNOWN, Lesson, draw_lesson
-from polydiff_protein.request import NEW, Task, along_chains, assembly_chains, task_of
+from polydiff_protein.request import Task, along_chains, assembly_chains, task_of
 from polydiff_protein.secondary import secondary_structure
 from polydiff_protein.structure import Backbone
 
@@ -76,7 +76,8 @@ class Proteins(Domain):
             context[row, :n] = self._context(
                 backbone.chains, along_chains(backbone), lesson.structure, lesson.motif, shape
             )
-        state = {"atoms": atoms, "context": context, "copies": _copies(np.eye(3)).expand(len(lessons), -1, -1)}
+        copies = _copies(np.eye(3)).expand(len(lessons), -1, -1)
+        state = {"atoms": atoms, "context": context, "copies": copies}
         if bool((lengths == longest).all()):
             return state, {}
         real = torch.arange(longest) < lengths[:, None]
@@ -138,8 +139,9 @@ class Proteins(Domain):
         coords = idealised(drawn, linked, context[:, 6] > 0.5)
         turns = copies.reshape(-1, 3, 3)
         every = np.concatenate([coords @ turn.T for turn in turns])
-        names = assembly_chains(tuple(chain_id(k) for k in chain), len(turns))
-        return Backbone(every, chains=names, numbers=np.tile(along, len(turns)))
+        order = {k: chain_id(i) for i, k in enumerate(dict.fromkeys(chain.tolist()))}
+        names = assembly_chains(tuple(order[k] for k in chain.tolist()), len(turns))
+        return Backbone(every, chains=names)
 
     def processes(self) -> dict[str, Process]:
         from polydiff.engine.processes import Fixed, Gaussian
@@ -212,10 +214,8 @@ class Proteins(Domain):
             return replace(example, notes=notes)
         chains, numbers = task.chains, task.numbers
         if not task.kept.any():
-            moved = example.moved(*superpose(example.ca, source.ca)) if len(example) == len(source) else example
-            return replace(
-                moved, chains=chains, numbers=numbers, insertions=source.insertions, notes=notes
-            )
+            moved = example.moved(*superpose(example.ca, source.ca))
+            return replace(moved, chains=chains, numbers=numbers, insertions=source.insertions, notes=notes)
         here = np.flatnonzero(task.kept)
         there = task.places[here]
         goal = source.coords[there]
@@ -229,9 +229,7 @@ class Proteins(Domain):
                  if int(j) in source.side_chains}  # fmt: skip
         scores = np.where(task.kept, KEPT, MADE).astype(np.float32)
         insertions = source.insertions if len(task) == len(source) and not task.contig else ()
-        return Backbone(
-            coords, "".join(sequence), chains, numbers, insertions, scores, sides, notes=notes
-        )
+        return Backbone(coords, "".join(sequence), chains, numbers, insertions, scores, sides, notes=notes)
 
     # --- data -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Ideal bonds: what a network draws to a tenth of an Ångström becomes a backbone that chemistry allows.
 
-Bond lengths, bond angles and flat trans (or cis) peptides are all distances between near atoms, so the nearest
+Bond lengths, bond angles and flat trans (or cis) peptides are distances between near atoms, so the nearest
 backbone that has them is found by moving pairs of atoms to their distance, over and over (Ryckaert, Ciccotti
 and Berendsen 1977, SHAKE). φ and ψ stay as they were drawn. The oxygen follows from the plane of its peptide.
 """
@@ -54,9 +54,7 @@ def _sweep(x: NDArray[np.float64], linked: NDArray[np.bool_], free: NDArray[np.f
         for a, b, goal in _ACROSS:
             worst = max(worst, _pull(x, left, a, left + 1, b, goal, free))
         apart = np.linalg.norm(x[left, CA] - x[left + 1, CA], axis=1)
-        worst = max(
-            worst, _pull(x, left, CA, left + 1, CA, np.where(apart < _EITHER, CIS, TRANS), free)
-        )
+        worst = max(worst, _pull(x, left, CA, left + 1, CA, np.where(apart < _EITHER, CIS, TRANS), free))
     return worst
 
 

@@ -1,10 +1,10 @@
-"""The network: scalars and vectors a residue, which turn with the backbone, so that no direction has to be learned.
+"""The network: numbers and vectors a residue that turn with the backbone, so no direction has to be learned.
 
-Every residue carries numbers and vectors. Vectors are only ever added, scaled by numbers and crossed with each
-other, so the answer turns as the input turns (Deng et al. 2021, vector neurons; Jing et al. 2021, GVP), and the
-cross products tell left from right. Attention is biased by what each pair of residues looks like from one
-another (Jumper et al. 2021, pair bias): by the noisy backbone in the first half of the blocks, by the backbone
-that this half draws in the second.
+Vectors are only ever added, scaled by numbers and crossed with each other, so the answer turns as the input
+turns (Deng et al. 2021, vector neurons; Jing et al. 2021, GVP), and the cross products tell left from right.
+Attention is biased by what each pair of residues looks like from one another (Jumper et al. 2021, pair
+bias): by the noisy backbone in the first half of the blocks, by the backbone that this half draws in the
+second.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class BackboneNetwork(nn.Module):
         self.redraw = VectorLinear(ATOMS + len(WINDOW), vectors)
         self.modulation = nn.Linear(width, 6 * width)
         per_stage = depth // self.stages
-        self.pairs = nn.ModuleList(
-            PairBias(width, pairs, heads * per_stage) for _ in range(self.stages)
-        )
+        self.pairs = nn.ModuleList(PairBias(width, pairs, heads * per_stage) for _ in range(self.stages))
         self.blocks = nn.ModuleList(Block(width, vectors, heads) for _ in range(per_stage * self.stages))
         self.write = nn.ModuleList(Write(width, vectors) for _ in range(self.stages))
 
@@ -130,7 +128,7 @@ def local_vectors(atoms: Tensor, near: Tensor) -> Tensor:
         if step > 0:
             exists[:, max(length - step, 0) :] = False
         else:
-            exists[:, : -step] = False
+            exists[:, :-step] = False
         seen.append((other - ca) * exists[..., None])
     return torch.stack(seen, dim=-1)
 

@@ -1,4 +1,4 @@
-"""What a request for a design comes to: which residues, of which chains, which of them kept from the source."""
+"""What a request for a design comes to: which residues of which chains, and which are the source's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from polydiff.domain import SampleRequest
 from polydiff.errors import UsageError
 from polydiff_protein import contigs
-from polydiff_protein.config import MOST_RESIDUES, ProteinConfig, ProteinOptions, length_range
+from polydiff_protein.config import FEWEST, MOST_RESIDUES, ProteinConfig, ProteinOptions, length_range
 from polydiff_protein.lesson import LETTERS, UNKNOWN
 from polydiff_protein.structure import Backbone
 from polydiff_protein.symmetry import rotations
 
 NEW = -1
-FEWEST = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def task_of(request: SampleRequest, config: ProteinConfig) -> Task:
         chains, numbers, contig = ("A",) * length, np.arange(1, length + 1), ""
         along = numbers
     total = len(places) * len(copies)
-    if not FEWEST <= len(places) or total > MOST_RESIDUES:
+    if len(places) < FEWEST or total > MOST_RESIDUES:
         raise UsageError(
             f"The design has {total} residues; a chain has at least {FEWEST}, and all together "
             f"at most {MOST_RESIDUES}."

@@ -65,8 +65,8 @@ def linear_combination(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 
 
 def superposed(points: Tensor, onto: Tensor, chosen: Tensor) -> Tensor:
-    """Points (B, N, ..., 3) turned and moved as a whole so that those of the chosen nodes (B, N) lie as near as
-    can be to those of `onto`, never mirrored (Kabsch 1976). A sample with none chosen stays where it is."""
+    """Points (B, N, ..., 3) turned and moved as a whole so that those of the chosen nodes (B, N) lie as near
+    as can be to those of `onto`, never mirrored (Kabsch 1976). Where none is chosen nothing moves."""
     weight = chosen.double().reshape(*chosen.shape, *[1] * (points.dim() - 2))
     weight = weight.expand(*points.shape[:-1], 1).flatten(1, -2)
     here, there = points.double().flatten(1, -2), onto.double().flatten(1, -2)

@@ -26,8 +26,8 @@ class Gaussian:
 
     With `centre` the process lives in the subspace whose mean over real nodes is zero, and the noise is
     projected into it too (Hoogeboom et al. 2022, section 3.1), so translations carry no probability.
-    `pose_free` says that the nodes are points in space, or several each, (B, N, ..., 3), whose pose as a whole
-    means nothing: what is known of a sample is turned and moved to where the model draws it.
+    `pose_free` says that the nodes are points in space, or several each, (B, N, ..., 3), whose pose as a
+    whole means nothing: what is known of a sample is turned and moved to where the model draws it.
     """
 
     centre: bool = False
