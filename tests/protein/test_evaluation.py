@@ -104,6 +104,23 @@ def test_a_motif_is_compared_with_its_source(tmp_path, reference):
     assert evaluation.motif_rmsd(item) is None
 
 
+def test_what_keep_and_redo_left_alone_is_a_motif_too(tmp_path, igd):
+    path = tmp_path / "source.pdb"
+    path.write_bytes(REAL["1igd"].read_bytes())
+    coords = igd.coords.copy()
+    coords[20:30] += np.random.default_rng(0).normal(size=(10, 4, 3)) * 5
+    design = replace(igd, coords=coords)
+
+    def kept(**words):
+        source = {"path": str(path), "sha256": sha256(path), "keep": None, "redo": None, **words}
+        return evaluation.motif_rmsd(Item(lambda: design, {}, "", {"source": source, "notes": ()}))
+
+    assert kept(redo="A21-30") < 1e-4
+    assert kept(keep="A1-20,A31-61") < 1e-4
+    assert kept(keep="A21-30") > 1
+    assert kept() is None
+
+
 @pytest.mark.parametrize("group", ["C2", "C5", "D3"])
 def test_assemblies_are_compared_with_themselves(real, group):
     turns = Rotation.create_group(group).as_matrix()

@@ -149,19 +149,32 @@ def _motifs(samples: Dataset) -> dict[str, float]:
 
 
 def motif_rmsd(item: Item) -> float | None:
-    """Å, of N, CA and C of the motif in a design and in its source, after superposition; None where the
-    design has no contig in its record, or its source is gone."""
-    text = next((x.removeprefix(CONTIG) for x in item.record.get("notes", ()) if x.startswith(CONTIG)), "")
+    """Å, of N, CA and C of what a design kept of its source, as its record says (contigs, `keep` or `redo`),
+    after superposition; None where it kept nothing, or the source is gone."""
     given: Mapping[str, Any] = item.record.get("source") or {}
     path = Path(given.get("path") or "")
-    if not text or not path.is_file() or sha256(path) != given.get("sha256"):
+    if not path.is_file() or sha256(path) != given.get("sha256"):
         return None
     source, design = files.read(path), item.load()
-    layout = contigs.resolve(text, source)
-    if len(layout) != len(design) or not layout.fixed.any():
+    here, there = _kept(item.record, source)
+    if not len(here) or here.max() >= len(design):
         return None
-    a, b = design.coords[layout.fixed, :_DRAWN], source.coords[layout.motif, :_DRAWN]
+    a, b = design.coords[here, :_DRAWN], source.coords[there, :_DRAWN]
     return rmsd(a.reshape(-1, 3), b.reshape(-1, 3))
+
+
+def _kept(record: Mapping[str, Any], source: Backbone) -> tuple[Array, Array]:
+    """Which residues of a design are those of its source, and which those are."""
+    notes = record.get("notes", ())
+    text = next((note.removeprefix(CONTIG) for note in notes if note.startswith(CONTIG)), "")
+    if text:
+        layout = contigs.resolve(text, source)
+        return np.flatnonzero(layout.fixed), layout.motif
+    keep, redo = (record["source"].get(name) for name in ("keep", "redo"))
+    if keep is None and redo is None:
+        return np.zeros(0, int), np.zeros(0, int)
+    kept = contigs.region(keep, source) if keep is not None else ~contigs.region(redo, source)
+    return np.flatnonzero(kept), np.flatnonzero(kept)
 
 
 CONTIG = "contigs "
