@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # a domain's module may be read for its flags, which must not
     from torch import Tensor, nn
 
     from polydiff.conditions import ConditionSet
+    from polydiff.engine.denoisers import Denoiser
     from polydiff.engine.processes.base import Process
+    from polydiff.engine.schedules import Schedule
 
     State = dict[str, Tensor]
     Mask = dict[str, Tensor]
@@ -187,6 +189,11 @@ class Domain(ABC):
         """What is kept of the source: an unbatched state of the shapes of the request, and for each component
         a bool mask (N,), True where a node is kept. Reads `request.keep` or `request.redo`."""
         raise UsageError(f"{self.name} samples cannot keep a part of a source.")
+
+    def guided(self, denoiser: Denoiser, schedule: Schedule) -> Denoiser:
+        """The denoiser that samples are drawn with: override it to add what is known of every example and a
+        network may miss, as polydiff.engine.guidance wraps denoisers."""
+        return denoiser
 
     def keeps(self, options: Any) -> bool:
         """Whether these options say by themselves what is kept of a source, as `keep` and `redo` do."""

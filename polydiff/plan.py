@@ -84,7 +84,8 @@ class Plan:
         self, callbacks: Sequence[Callable[..., None]], watch: Watch | None
     ) -> Callable[[Sequence[SampleRequest]], list[State]]:
         """What makes one micro-batch; plugins are asked for their callbacks once a run."""
-        denoiser = _watched(self._denoiser(), watch)
+        guided = self.model.domain.guided(self._denoiser(), self.model.schedule)
+        denoiser = _watched(guided, watch)
         asked_once = get_registry().callbacks(self.info(tuple))
 
         def sampled(requests: Sequence[SampleRequest]) -> list[State]:

@@ -29,7 +29,9 @@ from polydiff_protein.structure import Backbone
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from polydiff.engine.denoisers import Denoiser
     from polydiff.engine.processes import Process
+    from polydiff.engine.schedules import Schedule
 
 DRAWN = 3  # atoms of a residue that the network draws: N, CA, C; the oxygen follows from them
 KEPT, MADE = 100.0, 0.0  # B-factors of residues
@@ -168,6 +170,12 @@ class Proteins(Domain):
             task.chains, task.along, task.structure, task.kept, self._motif(task, request)
         )
         return {"context": context, "copies": _copies(task.copies)[0]}
+
+    def guided(self, denoiser: Denoiser, schedule: Schedule) -> Denoiser:
+        """Residues do not overlap."""
+        from polydiff_protein.volume import with_excluded_volume
+
+        return with_excluded_volume(denoiser, schedule, self.config.scale)
 
     def keeps(self, options: ProteinOptions) -> bool:
         return options.contigs is not None
