@@ -20,6 +20,7 @@ DIRECTIONS = ("left", "front", "right")
 CHARACTER = {"body": "4", "bottom": "0", "top": "3", "hair": "2"}  # one that no model has seen
 TESTS = Path(__file__).parents[1] / "tests"
 REAL = TESTS / "video" / "data"  # clips of the same character
+PROTEIN = TESTS / "protein" / "data" / "1igd.pdb"  # protein G's domain: a helix on four strands
 CHAIR = TESTS / "pointcloud" / "data" / "chair.ply"  # one that no model has seen
 SHAPES = ("chair", "table", "sofa", "building", "tree", "car")
 
@@ -40,7 +41,8 @@ class Part:
 def parts() -> list[Part]:
     """Ten digits by two speakers, one drum hit of each class, a scale on one instrument; nine actions of a
     new character; one clip filled in between two frames and one predicted, beside what was there; a shape of
-    each of six categories, and half a chair completed."""
+    each of six categories, and half a chair completed; backbones of three lengths, one around the helix of a
+    real protein, and a ring of three."""
     spoken = [(digit, speaker) for speaker in SPEAKERS for digit in DIGITS]
     classes = polydiff.load("audio/drums").conditions["class"].choices
     moves = [(action, direction) for action in ACTIONS for direction in DIRECTIONS]
@@ -75,6 +77,15 @@ def parts() -> list[Part]:
             {"source": CHAIR, "redo": "x>0"},
             CHAIR,
         ),
+        *(Part("protein/domains", [f"{n}-residues"], {}, {"length": str(n)}) for n in (60, 90, 120)),
+        Part(
+            "protein/domains",
+            ["helix-scaffolded"],
+            {},
+            {"source": PROTEIN, "contigs": "20-30/A28-41/20-30"},
+            PROTEIN,
+        ),
+        Part("protein/domains", ["ring-of-three"], {}, {"length": "60", "symmetry": "C3"}),
     ]
 
 

@@ -324,6 +324,11 @@ class Proteins(Domain):
     def preview(self, example: Backbone) -> bytes:
         return example.preview()
 
+    def contact_sheet(self, examples: Sequence[Backbone], titles: Sequence[str]) -> bytes:
+        from polydiff_protein.preview import contact_sheet
+
+        return contact_sheet(examples, titles)
+
 
 def _width() -> int:
     from polydiff_protein.network import CONTEXT
