@@ -56,6 +56,9 @@ _PARTS = {
         "polydiff.engine.processes",
         {
             "gaussian": ("Gaussian", "Gaussian noise, with masks and a centre of mass"),
+            "rotation": ("Rotation", "Rotations: IGSO(3) noise, or geodesics to uniform ones"),
+            "torus": ("Torus", "Angles: wrapped normal noise"),
+            "categorical": ("Categorical", "Categories: hidden, or replaced by random ones"),
             "fixed": ("Fixed", "Carried along, never noised"),
         },
     ),

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from polydiff import __version__
 from polydiff.domain import Domain
 from polydiff.engine.denoisers import Denoiser, precondition
-from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import PluginError, UsageError
 from polydiff.files import aside
@@ -157,10 +156,8 @@ class Model:
 
     def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
         """x̂0 from x_t, for use with the engine directly."""
-        carried = [name for name, process in self.domain.processes().items() if isinstance(process, Fixed)]
-        return precondition(
-            self._network_on(str(device)), self.schedule, self.manifest.sigma_data, carried=carried
-        )
+        network, processes = self._network_on(str(device)), self.domain.processes()
+        return precondition(network, self.schedule, self.manifest.sigma_data, processes=processes)
 
     def _network_on(self, device: str) -> nn.Module:
         own = next((str(p.device) for p in self.network.parameters()), device)

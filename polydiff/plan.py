@@ -14,7 +14,7 @@ from torch import Tensor
 
 from polydiff.domain import Domain, SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.encoding import between, encode
+from polydiff.engine.encoding import encode
 from polydiff.engine.guidance import cfg
 from polydiff.engine.requests import Request, default_batch_size, sample_requests
 from polydiff.engine.table import Table
@@ -113,9 +113,13 @@ class Plan:
 
     def _as_noisy(self, request: SampleRequest) -> State:
         """The source as the state of the table's first time: its noise is that of the state."""
-        first = torch.tensor(self.table.rows[0].t, dtype=torch.float64)
-        alpha, init = float(self.model.schedule.alpha(first)), self.model.domain.init(request)
-        return {name: alpha * init[name] for name in self.model.domain.shapes(request)}
+        domain, schedule = self.model.domain, self.model.schedule
+        first = torch.tensor([self.table.rows[0].t], dtype=torch.float64)
+        processes, init = domain.processes(), domain.init(request)
+        return {
+            name: processes[name].noiseless(init[name][None], first, schedule)[0]
+            for name in domain.shapes(request)
+        }
 
     def _between(self, request: SampleRequest, cond: Cond) -> State:
         """Where an interpolation starts: between the noises of its two ends, each encoded once a run."""
@@ -130,8 +134,10 @@ class Plan:
                 noises.append({name: x[0].cpu() for name, x in noise.items()})
             self._noises[key] = (noises[0], domain.paired(*noises))
         a, b = self._noises[key]
-        drawn = domain.shapes(request)
-        return {name: between(a[name], b[name], request.share) for name in drawn}
+        processes = domain.processes()
+        return {
+            name: processes[name].between(a[name], b[name], request.share) for name in domain.shapes(request)
+        }
 
     def _decoded(self, state: State) -> Any:
         batch = {name: x[None].cpu() for name, x in state.items()}

@@ -11,18 +11,21 @@ With x = alpha x0 + sigma eps and data of standard deviation s the general preco
     c_skip = alpha s² / v,   c_out = sigma s / √v,   c_in = 1 / √v,   c_noise = log(sigma / alpha) / 4
 
 which is EDM's for alpha = 1 and keeps both the input and the target of F at unit variance for any
-schedule. c_noise is a function of log_snr alone, so a trained network outlives its schedule.
+schedule. c_noise is a function of log_snr alone, so a trained network outlives its schedule. This is what a
+Gaussian component does; a process on another space says itself what the network sees of it, and how the
+output becomes x̂0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import per_sample
+from polydiff.engine.processes import Gaussian, Process
+from polydiff.engine.processes.base import Scaling, noise_ratio, per_sample
 from polydiff.engine.schedules import Schedule
 
 State = dict[str, Tensor]
@@ -33,6 +36,8 @@ Denoiser = Callable[[State, Tensor, Mask, Cond], State]
 
 #: log_snr is cut to this range for networks, so that both ends of time give finite inputs
 LOG_SNR_RANGE = 30.0
+
+_GAUSSIAN = Gaussian()
 
 
 def c_noise(schedule: Schedule, t: Tensor) -> Tensor:
@@ -60,15 +65,15 @@ def _call(
 class Precondition:
     """A network in the general EDM form; see the module for the four coefficients.
 
-    Components named in `carried` (Fixed ones) reach the network as they are; whatever the network does
-    not return is passed through unchanged.
+    A component of which `processes` says nothing is Gaussian; whatever the network does not return is passed
+    through unchanged.
     """
 
     network: Network
     schedule: Schedule
     sigma_data: float = 1.0
     autocast: torch.dtype | None = None
-    carried: frozenset[str] = frozenset()
+    processes: Mapping[str, Process] = field(default_factory=dict)
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in, each float64 with the shape of t."""
@@ -78,15 +83,12 @@ class Precondition:
         return alpha * self.sigma_data**2 / variance, sigma * self.sigma_data * c_in, c_in
 
     def __call__(self, x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        c_skip, c_out, c_in = self.coefficients(t)
-        scaled = {
-            name: value if name in self.carried else value * per_sample(c_in, value)
-            for name, value in x.items()
-        }
-        output = _call(self.network, scaled, t, mask, cond, self.schedule, self.autocast)
+        scaling = Scaling(*self.coefficients(t), noise_ratio(self.schedule, t))
+        processes = {name: self.processes.get(name, _GAUSSIAN) for name in x}
+        seen = {name: processes[name].network_input(value, scaling) for name, value in x.items()}
+        output = _call(self.network, seen, t, mask, cond, self.schedule, self.autocast)
         denoised = {
-            name: torch.addcmul(per_sample(c_out, value) * value, per_sample(c_skip, value), x[name])
-            for name, value in output.items()
+            name: processes[name].denoised(value, x[name], scaling) for name, value in output.items()
         }
         return {**x, **denoised}
 
@@ -117,12 +119,13 @@ def precondition(
     schedule: Schedule,
     sigma_data: float = 1.0,
     autocast: torch.dtype | None = None,
-    carried: Collection[str] = (),
+    processes: Mapping[str, Process] | None = None,
 ) -> Denoiser:
-    """A denoiser from a network trained in the general EDM form. Errors: sigma_data must be positive."""
+    """A denoiser from a network trained in the general EDM form, for components of these processes (Gaussian
+    where not named). Errors: sigma_data must be positive."""
     if not sigma_data > 0:
         raise ValueError(f"sigma_data is a standard deviation and must be positive, got {sigma_data}")
-    return Precondition(network, schedule, sigma_data, autocast, frozenset(carried))
+    return Precondition(network, schedule, sigma_data, autocast, processes or {})
 
 
 def from_eps(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:

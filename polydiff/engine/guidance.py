@@ -87,13 +87,16 @@ def inpaint(
     known: State,
     keep: Mapping[str, Tensor],
     processes: Mapping[str, Process] | None = None,
+    schedule: Schedule | None = None,
 ) -> Denoiser:
     """A denoiser that knows part of the answer: x̂0 is `known` wherever `keep` is True.
 
     Args:
         known: clean values, name to (B, N, ...) or (1, N, ...).
         keep: bool, name to (B, N) or of the full shape of the component.
-        processes: those of the state; one whose data has no pose of its own has `known` placed by x̂0.
+        processes: those of the state; one whose data has no pose of its own has `known` placed by x̂0, and
+            with `schedule` one on a curved or periodic space answers as one that knew x0 would at the state
+            (`Process.target`).
 
     The state then follows the exact path to the known values there, and the network sees them at the
     right noise level. Overlay `known` on the result to make it exact to the last bit (`overlay`).
@@ -103,7 +106,12 @@ def inpaint(
             raise UsageError(f"part of {name!r} is to be kept, but its known values are not given")
 
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        return overlay(denoiser(x, t, mask, cond), known, keep, processes)
+        answer = known
+        if processes is not None and schedule is not None:
+            answer = {
+                name: processes[name].target(known[name].to(x[name]), x[name], t, schedule) for name in keep
+            }
+        return overlay(denoiser(x, t, mask, cond), answer, keep, processes)
 
     return informed
 

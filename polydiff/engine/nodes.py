@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.table import Row, Table, renoise
+from polydiff.engine.table import Level, Levels, Row, Table, renoise
 from polydiff.errors import UsageError
 
 #: below this sigma is 10,000 alpha, and x / alpha would leave too few digits of x̂0 in float32
@@ -72,7 +72,24 @@ def fill_table(
             rows[-1] = renoise(rows[-1], keep, added)
         rows += fill(nodes)
         last = nodes[-1]
-    return Table(rows=tuple(rows), end=numbers[-1], solver=name)
+    return with_levels(Table(rows=tuple(rows), end=numbers[-1], solver=name), schedule)
+
+
+def with_levels(table: Table, schedule: Schedule) -> Table:
+    """The table with each row's `levels`: a move ends where the next row calls the network.
+
+    >>> from polydiff.engine.schedules import RectifiedFlow
+    >>> table = Table(rows=(Row(t=0.75, a=0.5, b=(0.5,)), Row(t=0.25, a=0.0, b=(1.0,))))
+    >>> with_levels(table, RectifiedFlow()).rows[0].levels.there
+    (0.75, 0.25)
+    """
+    t = torch.tensor([*[row.t for row in table.rows], table.end], dtype=torch.float64)
+    levels: list[Level] = list(zip(schedule.alpha(t).tolist(), schedule.sigma(t).tolist(), strict=True))
+    rows, anchor = [], levels[0]
+    for row, (here, there) in zip(table.rows, pairwise(levels), strict=True):
+        anchor = here if row.anchor else anchor
+        rows.append(replace(row, levels=Levels(here, there, anchor)))
+    return replace(table, rows=tuple(rows))
 
 
 def steps_of(nodes: list[Node], order: int) -> Iterator[tuple[list[Node], Node]]:

@@ -45,7 +45,7 @@ def noise_levels(config: TrainingConfig, schedule: Schedule, step: int, count: i
 
 
 def loss_weight(config: TrainingConfig, schedule: Schedule, t: Tensor, sigma_data: float) -> Tensor:
-    """Weight of |x̂0 - x0|² at t, (B,) float64.
+    """Weight of |x̂0 - x0|² at t, (B,) float64, and of what stands for it in other spaces (`Process.loss`).
 
     edm: 1 / c_out² = snr + 1 / sigma_data², every level counts alike for the network's own output
     (Karras et al. 2022, section 5 and table 1). min_snr: min(snr, 5), that is the loss on the noise with
@@ -127,12 +127,13 @@ class Objective:
         }
         denoised = denoiser(x, t, batch.mask, self._with_nulls(batch.cond, step))
         weight = loss_weight(self.config, self.schedule, t, self.sigma_data)
-        return torch.stack(
-            [
-                (weight * self.processes[k].loss(denoised[k], batch.state[k], batch.mask.get(k))).mean()
-                for k in self.learned
-            ]
-        )
+        losses = {
+            name: self.processes[name].loss(
+                denoised[name], batch.state[name], x[name], t, self.schedule, batch.mask.get(name)
+            )
+            for name in self.learned
+        }
+        return torch.stack([(weight * loss).mean() for loss in losses.values()])
 
     def _with_nulls(self, cond: Cond, step: int) -> Cond:
         """The conditions with this process's share of the dropped ones replaced."""

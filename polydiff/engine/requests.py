@@ -11,6 +11,7 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Denoiser, State
 from polydiff.engine.guidance import inpaint, overlay
+from polydiff.engine.nodes import with_levels
 from polydiff.engine.processes.base import Process
 from polydiff.engine.sampling import Callback, sample, start
 from polydiff.engine.schedules import Schedule
@@ -66,6 +67,7 @@ def sample_requests(
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    table = with_levels(table, schedule)
     for first in range(0, len(requests), size):
         batch = requests[first : first + size]
         x = _sample_batch(denoiser, processes, schedule, table, batch, device, callbacks)
@@ -104,7 +106,7 @@ def _sample_batch(
     if keep:
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
-        denoiser = inpaint(denoiser, known, keep, processes)
+        denoiser = inpaint(denoiser, known, keep, processes, schedule)
     seeds = [request.seed for request in batch]
     first = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
     last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()

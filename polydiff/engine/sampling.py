@@ -119,7 +119,7 @@ def step(
         newest = process.read(here, x0_hat.get(name, here), row, real)
         readouts = (newest, *run.h[name])[:depth]
         xi = None
-        if row.c:
+        if process.draws(row):
             shape = process.noise_shape(tuple(here.shape[1:]))
             xi = noise(run.seeds, name, run.row + 1, shape, here.dtype)
         x[name] = process.move(here, readouts, row, anchor[name] if row.base else None, xi, real)

@@ -18,17 +18,33 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from polydiff.errors import UsageError
 
 VERSION = 1
 
 
+Level = tuple[float, float]
+
+
+class Levels(NamedTuple):
+    """(alpha, sigma) where a row calls the network, where its move ends, and at the newest anchor."""
+
+    here: Level
+    there: Level
+    anchor: Level
+
+
 @dataclass(frozen=True)
 class Row:
-    """One network call at time t and the move after it; see the module for the letters."""
+    """One network call at time t and the move after it; see the module for the letters.
+
+    `levels` follow from the times and the schedule (`engine.nodes.with_levels`), so they are neither compared
+    nor saved. Processes on spaces that are no vector spaces need them, the others do not.
+    """
 
     t: float
     a: float
@@ -38,6 +54,7 @@ class Row:
     base: float = 0.0
     c: float = 0.0
     anchor: bool = False
+    levels: Levels | None = field(default=None, compare=False, repr=False)
 
     @property
     def operations(self) -> int:
@@ -95,7 +112,10 @@ class Table:
 
     def to_json(self) -> str:
         """One JSON object; floats survive to the last bit."""
-        return json.dumps({"version": VERSION, **asdict(self)})
+        fields = asdict(self)
+        for row in fields["rows"]:
+            del row["levels"]
+        return json.dumps({"version": VERSION, **fields})
 
     @classmethod
     def from_json(cls, text: str) -> Table:

@@ -120,7 +120,7 @@ def fit(
             save_checkpoint(folder, step, network, average, optimizer, asdict(config), run)
 
     save(begin)  # which also tells before the first step whether the folder can be written
-    denoiser = precondition(wrapped, schedule, sigma_data, carried=processes.keys() - set(learned))
+    denoiser = precondition(wrapped, schedule, sigma_data, processes=processes)
     gamma = power_exponent(config.ema_width)
     state = TrainingState(begin, network, average, saved=True)
     total, since, good = torch.zeros(len(learned), dtype=torch.float64, device=device), begin, begin

@@ -30,11 +30,10 @@ def learn_four(subject: Subject, steps: int, folder: Path) -> tuple[float, float
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = subject.domain.network()
-    carried = processes.keys() - set(objective.learned)
 
     @torch.no_grad()
     def loss() -> float:
-        denoiser = precondition(network, schedule, carried=carried)
+        denoiser = precondition(network, schedule, processes=processes)
         return sum(float(objective.losses(denoiser, batch, draw).sum()) for draw in range(DRAWS)) / DRAWS
 
     before = loss()

@@ -10,7 +10,7 @@ from closed_forms import ALL_SCHEDULES, Mixture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polydiff.engine.encoding import between, encode, encoding_table
+from polydiff.engine.encoding import encode, encoding_table
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.sampling import sample, start
 from polydiff.engine.solvers import make_table
@@ -82,6 +82,7 @@ def test_between_two_noises_lies_noise_of_their_length(share: float, seed: int) 
     generator = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(64, 3, generator=generator) for _ in range(2))
     a, b = a / a.norm(), b / b.norm()
+    between = Gaussian().between
     made = between(a, b, share)
     assert float(made.norm()) == pytest.approx(1, abs=1e-5)
     assert torch.allclose(made, between(b, a, 1 - share), atol=1e-6)

@@ -53,10 +53,11 @@ def test_centring_has_the_same_bits_alone_and_padded(lengths, seed, scale):
 
 
 def test_the_loss_counts_real_entries_only():
-    x0, x0_hat = torch.zeros(2, 4, 3), torch.ones(2, 4, 3)
-    assert torch.allclose(Gaussian().loss(x0_hat, x0, MASK), torch.ones(2))
+    x0, x0_hat, t = torch.zeros(2, 4, 3), torch.ones(2, 4, 3), torch.full((2,), 0.5).double()
+    schedule = ALL_SCHEDULES["edm"]
+    assert torch.allclose(Gaussian().loss(x0_hat, x0, x0, t, schedule, MASK), torch.ones(2))
     assert torch.allclose(mean_over_real(torch.full((2, 4, 3), 2.0), None), torch.full((2,), 2.0))
-    assert torch.equal(Fixed().loss(x0_hat, x0, MASK), torch.zeros(2))
+    assert torch.equal(Fixed().loss(x0_hat, x0, x0, t, schedule, MASK), torch.zeros(2))
 
 
 def test_a_fixed_component_is_carried():

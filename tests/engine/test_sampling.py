@@ -35,7 +35,7 @@ def network(x, c_noise, mask, cond):
 
 
 def denoiser_for(schedule):
-    return precondition(network, schedule, carried=("label",))
+    return precondition(network, schedule, processes=PROCESSES)
 
 
 def requests(lengths, seeds):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from polydiff.engine.processes.base import masked
+from polydiff.engine.processes.base import Process, Scaling, masked
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Process):
     """The state given at the start is the state at every time; it takes no noise and has no loss."""
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -30,6 +30,9 @@ class Fixed:
     ) -> Tensor:
         return self.project(x0, mask)
 
+    def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
+        return x
+
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         return x
 
@@ -44,8 +47,13 @@ class Fixed:
     ) -> Tensor:
         return x
 
-    def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
-        return known
+    def draws(self, row: Row) -> bool:
+        return False
 
-    def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
+    def loss(
+        self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
+    ) -> Tensor:
         return x0.new_zeros(len(x0))
+
+    def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
+        return a

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.processes.base import (
+    Process,
+    Scaling,
     centred,
     linear_combination,
     masked,
@@ -21,7 +23,7 @@ from polydiff.engine.table import Row
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Process):
     """x_t = alpha x0 + sigma eps on (B, N, C), in units where data has unit variance.
 
     With `centre` the process lives in the subspace whose mean over real nodes is zero, and the noise is
@@ -48,6 +50,15 @@ class Gaussian:
         signal = per_sample(schedule.alpha(t), x0) * self.project(x0, mask)
         return signal + per_sample(schedule.sigma(t), x0) * self.project(noise, mask)
 
+    def noiseless(self, x0: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
+        return x0 * per_sample(schedule.alpha(t), x0)
+
+    def network_input(self, x: Tensor, scaling: Scaling) -> Tensor:
+        return x * per_sample(scaling.into, x)
+
+    def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
+        return torch.addcmul(per_sample(scaling.out, output) * output, per_sample(scaling.skip, output), x)
+
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         x0_hat = self.project(x0_hat, mask)
         scaled = x0_hat if row.q == 1 else row.q * x0_hat
@@ -72,5 +83,25 @@ class Gaussian:
     def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
         return superposed(known, x0_hat, keep) if self.pose_free else known
 
-    def loss(self, x0_hat: Tensor, x0: Tensor, mask: Tensor | None) -> Tensor:
+    def loss(
+        self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
+    ) -> Tensor:
         return mean_over_real((x0_hat - x0) ** 2, mask)
+
+    def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
+        """Along the great circle (Shoemake 1985), since what lies on the straight line is too short to be
+        noise.
+
+        >>> x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+        >>> middle = Gaussian().between(x, y, 0.5)
+        >>> middle.norm().item().__round__(4), bool((Gaussian().between(x, y, 1.0) == y).all())
+        (1.0, True)
+        """
+        if share in (0.0, 1.0):
+            return b if share else a
+        cosine = (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-12)
+        angle = torch.arccos(cosine.clamp(-1, 1)).double()
+        if float(angle) < 1e-4:
+            return torch.lerp(a, b, share)
+        weights = [torch.sin(part * angle) / torch.sin(angle) for part in (1 - share, share)]
+        return (weights[0] * a + weights[1] * b).to(a.dtype)

@@ -28,6 +28,7 @@ from typing import Any
 from torch import Tensor
 
 from polydiff.engine.grids import GRIDS, custom
+from polydiff.engine.nodes import with_levels
 from polydiff.engine.schedules import EDM, Schedule
 from polydiff.engine.solvers.correctors import sa, unipc
 from polydiff.engine.solvers.er_sde import er_sde
@@ -97,7 +98,7 @@ def make_table(
         times = _with_options("grid", make_grid, grid_options, schedule, whole)[whole - steps :]
         grid_name = make_grid.__name__
     table = _with_options("solver", _choose("solver", solver, SOLVERS), options, schedule, times)
-    return replace(table, grid=grid_name)
+    return replace(with_levels(table, schedule), grid=grid_name)
 
 
 def _choose(kind: str, name: str | Callable[..., Any], known: Mapping[str, Callable[..., Any]]) -> Any:
