@@ -98,5 +98,5 @@ def log(q: Tensor) -> Tensor:
     """
     w, x, y, z = q.split(1, -1)
     sine = torch.sqrt(x * x + y * y + z * z + _TINY)
-    ratio = 2 * torch.atan2(sine, w.abs()) / sine
+    ratio = 4 * torch.atan(sine / (1 + w.abs())) / sine  # atan2's bits do depend on how many there are
     return torch.where(w < 0, -ratio, ratio) * q[..., 1:]
