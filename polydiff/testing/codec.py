@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from polydiff.domain import Domain, SampleRequest
-from polydiff.engine.processes import Fixed
+from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.errors import UsageError
 from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
@@ -85,12 +85,18 @@ class CodecClauses(Clauses):
     def test_unit_variance(self, subject: Subject) -> None:
         state, mask = subject.domain.encode(subject.examples)
         for name, process in subject.domain.processes().items():
-            if isinstance(process, Fixed):
-                continue
-            with clause("inside, variance is about one", "scale in encode and decode.") as c:
-                real = state[name][mask[name]] if name in mask else state[name]
-                spread = float(real.std())
-                c.require(0.3 < spread < 3, f"{name} has standard deviation {spread:.3g}")
+            if isinstance(process, Gaussian):
+                with clause("inside, variance is about one", "scale in encode and decode.") as c:
+                    real = state[name][mask[name]] if name in mask else state[name]
+                    spread = float(real.std())
+                    c.require(0.3 < spread < 3, f"{name} has standard deviation {spread:.3g}")
+            elif not isinstance(process, Fixed):
+                with clause(
+                    "states lie on their component's space",
+                    "encode rotations as 3 × 3 matrices, angles in radians in [-π, π), categories one-hot.",
+                ) as c:
+                    apart = float((process.project(state[name], mask.get(name)) - state[name]).abs().max())
+                    c.require(apart < 1e-3, f"{name} is {apart:.3g} off")
 
     def test_shapes(self, subject: Subject) -> None:
         domain, example = subject.domain, subject.examples[0]

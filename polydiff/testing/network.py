@@ -17,7 +17,7 @@ class NetworkClauses(Clauses):
 
     def test_network(self, subject: Subject) -> None:
         x, mask, cond = subject.batch(2)
-        network, schedule = subject.domain.network(), EDM()
+        network, schedule, processes = subject.domain.network(), EDM(), subject.domain.processes()
         for t in (0.0, 1e-5, 0.01, 0.3, 1.0):
             times = torch.full((2,), t, dtype=torch.float64)
             with clause(
@@ -26,14 +26,15 @@ class NetworkClauses(Clauses):
             ) as c:
                 output = network(x, c_noise(schedule, times), mask, cond)
                 for name, value in output.items():
-                    c.require(value.shape == x[name].shape, f"{name} comes out as {tuple(value.shape)}")
+                    expected = (2, *processes[name].output_shape(tuple(x[name].shape[1:])))
+                    c.require(value.shape == expected, f"{name} comes out as {tuple(value.shape)}")
                     c.require(value.isfinite().all(), f"{name} is not finite")
                 torch.stack([value.square().mean() for value in output.values()]).sum().backward()
                 gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
                 bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
                 c.require(gradients, "no parameter gets a gradient")
                 c.require(not bad, f"gradients are not finite: {', '.join(bad[:3])}")
-                x0_hat = precondition(network, schedule)(dict(x), times, mask, cond)
+                x0_hat = precondition(network, schedule, processes=processes)(dict(x), times, mask, cond)
                 c.require(all(v.isfinite().all() for v in x0_hat.values()), "x̂0 is not finite")
 
     def test_conditions_matter(self, subject: Subject) -> None:

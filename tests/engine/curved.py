@@ -47,7 +47,8 @@ def igso3_cdf(angle: Tensor, rho: float, terms: int = 300) -> Tensor:
     """Of the angle: the sum over characters, integrated term by term."""
     order, angle = torch.arange(1, terms, dtype=torch.float64), angle.double()
     weight = (2 * order + 1) * torch.exp(-order * (order + 1) * rho**2 / 2)
-    waves = torch.sin(order * angle[..., None]) / order - torch.sin((order + 1) * angle[..., None]) / (order + 1)
+    above = order + 1
+    waves = torch.sin(order * angle[..., None]) / order - torch.sin(above * angle[..., None]) / above
     return (angle - torch.sin(angle) + (weight * waves).sum(-1)) / math.pi
 
 
@@ -153,7 +154,8 @@ class Law:
             ]
         hidden = x.sum(-1, keepdim=True) < 0.5
         shown = [torch.where(hidden, 1.0 / count, x) for _ in CHANCES[name]]
-        chances = [torch.where(hidden[..., 0], 0.0, (p * x).sum(-1).clamp(min=1e-30).log()) for p in CHANCES[name]]
+        fits = [(p * x).sum(-1).clamp(min=1e-30).log() for p in CHANCES[name]]
+        chances = [torch.where(hidden[..., 0], 0.0, fit) for fit in fits]
         answers = [torch.where(hidden, p.expand_as(x), s) for p, s in zip(CHANCES[name], shown, strict=True)]
         return torch.stack(chances, -1), answers
 

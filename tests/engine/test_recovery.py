@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from closed_forms import ALL_SCHEDULES, finish
-from curved import CHANCES, POSES, WEIGHTS, WIDTH, Law, chi_squared, part_of
+from curved import ANGLES, CHANCES, POSES, WEIGHTS, Law, chi_squared, part_of
 from test_geometry import rotations
 
 from polydiff.engine.noise import noise
@@ -45,8 +45,13 @@ def test_ddim_follows_the_quantiles_of_a_single_rotation_and_angle():
     assert 0.8 < math.log2(errors[0] / errors[1]) < 1.4
 
 
-ORDERS = [("ddim", {}, 1), ("adams", {"order": 2}, 2), ("adams", {"order": 2, "readout": "x0"}, 2), ("heun", {}, 2),
-          ("dpmpp", {"order": 2}, 2), ("dpm2", {}, 2), ("dpmpp_singlestep", {"order": 2}, 2)]  # fmt: skip
+ORDERS = [
+    ("ddim", {}, 1),
+    ("adams", {"order": 2}, 2),
+    ("adams", {"order": 2, "readout": "x0"}, 2),
+    ("heun", {}, 2),
+    ("dpmpp_singlestep", {"order": 2}, 2),
+]
 
 
 @pytest.mark.parametrize("name", ["pose", "angle"])
@@ -55,32 +60,32 @@ def test_solvers_keep_their_order_on_a_mixture(name, case):
     """Three parts that turns lead to in different directions, so that turns do not commute."""
     law, (solver, options, order) = Law((name,), 0.8), case
     process, exact = law.processes[name], law.denoiser(EDM)
-    x = rotations(5, 12)[:, :6] if name == "pose" else noise(5, "x", 0, (6, 2), torch.float64)
+    x = rotations(5, 6) if name == "pose" else noise(5, "x", 0, (6, 2), torch.float64)
 
     def denoiser(state, t, mask, cond):
         return {"x": exact({name: state["x"]}, t, mask, cond)[name]}
 
     coarse, fine, best = (
-        end_of(process, denoiser, solver, options, x, n, 2.0, 0.5) for n in (16, 32, 256)
+        end_of(process, denoiser, solver, options, x, n, 2.0, 0.5) for n in (12, 24, 120)
     )
     errors = [float(process.log(value, best).square().mean().sqrt()) for value in (coarse, fine)]
     assert math.log2(errors[0] / errors[1]) > order - 0.35, errors
 
 
-def recovered(law: Law, solver: str, options: dict, steps: int, nodes: int = 250):
+def recovered(law: Law, solver: str, options: dict, steps: int, nodes: int = 150):
     table = make_table(solver, EDM, steps, options=options)
     run = start(law.processes, EDM, table, list(range(8)), law.shapes(nodes))
     return finish(law.denoiser(EDM), law.processes, table, run).x
 
 
-SAMPLERS = [("adams", {"order": 3}, 30), ("dpmpp", {"order": 2, "eta": 1.0}, 40)]
+SAMPLERS = [("adams", {"order": 3}, 25), ("dpmpp", {"order": 2, "eta": 1.0}, 30)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @pytest.mark.parametrize("name", ["pose", "angle"])
 def test_a_mixture_is_recovered(name, sampler):
     x = recovered(Law((name,)), *sampler)[name]
-    truth = Law((name,)).draw(list(range(100, 108)), 250)[0][name]
+    truth = Law((name,)).draw(list(range(100, 108)), 150)[0][name]
     counts = torch.bincount(part_of(name, x).flatten(), minlength=3).double()
     assert chi_squared(counts, WEIGHTS) < 13.8  # two degrees, 0.1 %
     spreads = [_spread(name, value) for value in (x, truth)]
@@ -91,8 +96,6 @@ def _spread(name, x):
     """Mean distance from the nearest part."""
     if name == "pose":
         return float(Rotation().log(POSES.float()[part_of(name, x)], x).norm(dim=-1).mean())
-    from curved import ANGLES
-
     return float(Torus().log(ANGLES.float()[part_of(name, x)], x).norm(dim=-1).mean())
 
 
@@ -125,7 +128,8 @@ def test_geodesics_recover_a_set_of_rotations():
         return {"x": process.exp(x["x"], sum(gamma[..., j, None] * turn for j, turn in enumerate(turns)))}
 
     table = make_table("adams", EDM, 60, "uniform_log_snr", {"order": 2})
-    x = finish(exact, {"x": process}, table, start({"x": process}, EDM, table, range(8), {"x": (250, 3, 3)})).x["x"]
+    run = start({"x": process}, EDM, table, list(range(8)), {"x": (200, 3, 3)})
+    x = finish(exact, {"x": process}, table, run).x["x"]
     apart = torch.stack([process.log(pose.float().expand_as(x), x).norm(dim=-1) for pose in POSES], -1)
     assert float(apart.amin(-1).mean()) < 0.02
     assert chi_squared(torch.bincount(apart.argmin(-1).flatten(), minlength=3).double(), WEIGHTS) < 13.8
@@ -137,7 +141,7 @@ def test_geodesics_recover_a_set_of_rotations():
 def test_the_law_of_a_token_is_exact_in_however_few_steps(transition, solver, steps):
     """And on a grid that rises again."""
     law = Law(("letter",) if transition == "uniform" else ("kind",))
-    name, n = law.names[0], 4000
+    name, n = law.names[0], 3000
     for grid in ("karras", "repaint"):
         table = make_table(solver, EDM, steps, grid)
         run = start(law.processes, EDM, table, [1], law.shapes(n))
