@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from polydiff.engine.denoisers import c_noise, precondition
 from polydiff.engine.noise import noise
+from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import EDM
 from polydiff_protein.network import BackboneNetwork, local_vectors
 from polydiff_protein.pairs import pair_features
@@ -65,7 +66,7 @@ def test_features_of_pairs_know_neither_turn_nor_shift_but_the_hand(state):
 def test_what_is_drawn_has_its_centre_at_zero_wherever_the_input_lies(network, state, level):
     schedule = EDM()
     t = schedule.t_of_log_snr(torch.tensor([-8 * level], dtype=torch.float64))
-    denoiser = precondition(network, schedule, carried=("context", "copies"))
+    denoiser = precondition(network, schedule, processes={"context": Fixed(), "copies": Fixed()})
     moved = {**state, "atoms": state["atoms"] + torch.tensor([0.5, -1.0, 2.0])}
     assert c_noise(schedule, t).item() == pytest.approx(level, abs=1e-5)
     with torch.no_grad():
