@@ -30,6 +30,22 @@ def lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
     return basis
 
 
+def polynomial_weights(
+    nodes: Sequence[float],
+    start: float,
+    end: float,
+    density: Callable[[np.ndarray], np.ndarray],
+    place: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> list[float]:
+    """∫ density(λ) L_k(λ) dλ over (start, end) for the basis polynomial L_k of each node.
+
+    The polynomials are in λ, or in `place(λ)`, in which the nodes are then given too. By Gauss quadrature,
+    which loses no digits however short the step: closed forms in powers of 1 / h do.
+    """
+    points, weights = gauss_points(start, end)
+    return (lagrange(nodes, points if place is None else place(points)) @ (weights * density(points))).tolist()
+
+
 def exponential_weights(
     nodes: Sequence[float],
     start: float,
@@ -37,13 +53,7 @@ def exponential_weights(
     rate: float,
     place: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[float]:
-    """∫ |rate| e^{rate (λ - λ*)} L_k(λ) dλ over (start, end), λ* being the end where the integrand is 1.
-
-    λ* is `end` for rate > 0 and `start` for rate < 0. The polynomials L_k are in λ, or in `place(λ)`, in
-    which the nodes are then given too. By Gauss quadrature, which loses no digits however short the step:
-    closed forms in powers of 1 / h do.
-    """
-    points, weights = gauss_points(start, end)
+    """`polynomial_weights` for the density |rate| e^{rate (λ - λ*)}, λ* being the end where it is largest:
+    `end` for rate > 0 and `start` for rate < 0."""
     origin = end if rate > 0 else start
-    weights = weights * abs(rate) * np.exp(rate * (points - origin))
-    return (lagrange(nodes, points if place is None else place(points)) @ weights).tolist()
+    return polynomial_weights(nodes, start, end, lambda lam: abs(rate) * np.exp(rate * (lam - origin)), place)

@@ -253,7 +253,7 @@ def test_a_table_prints_one_line_a_row():
         ({"solver": "ddim", "options": {"eta": 2.0}}, "eta must lie between 0 and 1"),
         ({"solver": "dpmpp", "options": {"eta": -1.0}}, "eta must not be negative"),
         ({"solver": "adams", "options": {"order": 5}}, "order must be a whole number from 1 to 4"),
-        ({"solver": "adams", "options": {"readout": "v"}}, "readout 'eps' or 'x0'"),
+        ({"solver": "adams", "options": {"readout": "z"}}, "readout 'eps', 'x0' or 'v'"),
         ({"solver": "ddim", "steps": 0}, "steps must be a whole number of at least 1"),
         ({"solver": "ddim", "steps": 2.5}, "steps must be a whole number"),
         ({"solver": "ddim", "strength": 0.0}, "strength must lie above 0"),

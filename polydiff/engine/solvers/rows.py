@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from polydiff.engine.nodes import Node
-from polydiff.engine.quadrature import exponential_weights
+from polydiff.engine.quadrature import exponential_weights, polynomial_weights
 from polydiff.engine.table import Row, trimmed
 from polydiff.errors import UsageError
 
@@ -31,6 +33,22 @@ def eps_row(used: list[Node], target: Node, weights: Sequence[float]) -> Row:
     """x⁺ = (alpha_s / alpha_t) x + alpha_s Σ_k weights_k ε̂_k, ε̂ being stored as x̂0 - x / alpha."""
     b = [-target.alpha * w * node.alpha / node.sigma for w, node in zip(weights, used, strict=True)]
     return Row(t=used[0].t, a=target.alpha / used[0].alpha, b=trimmed(b), p=-1 / used[0].alpha)
+
+
+def v_row(used: list[Node], target: Node, weights: Sequence[float]) -> Row:
+    """x⁺ / r_s = x / r_t - Σ_k weights_k v̂_k with r = √(alpha² + sigma²) and v̂ = (alpha ε̂ - sigma x̂0) / r,
+    stored as x̂0 - (alpha / r²) x = -(sigma / r) v̂."""
+    r = math.hypot(target.alpha, target.sigma)
+    norms = [math.hypot(node.alpha, node.sigma) for node in used]
+    b = [r * w * norm / node.sigma for w, norm, node in zip(weights, norms, used, strict=True)]
+    return Row(t=used[0].t, a=r / norms[0], b=trimmed(b), p=-used[0].alpha / norms[0] ** 2)
+
+
+def v_weights(used: list[Node], target: Node) -> list[float]:
+    """Weights of v̂ at the used nodes, newest first: ∫ v̂ d phi over the step, phi = arctan(sigma / alpha)
+    falling, with v̂ the polynomial in lambda through them."""
+    lams = [node.lam for node in used]
+    return polynomial_weights(lams, used[0].lam, target.lam, lambda lam: 0.5 / np.cosh(lam))
 
 
 def x0_weights(used: list[Node], target: Node, rate: float = 1.0) -> list[float]:
