@@ -35,6 +35,7 @@ from polydiff.model_folder import (
 from polydiff.refs import resolve
 from polydiff.registry import get_registry
 from polydiff.samples import Sample, Samples
+from polydiff.tables import SavedTable, table_path, tables_in
 from polydiff.validate import validated
 
 if TYPE_CHECKING:
@@ -57,11 +58,19 @@ class Model:
     """A domain, a network that belongs to it, and the manifest that says how they were trained and are
     sampled. Nothing in it changes after it was made, so threads may share it."""
 
-    def __init__(self, domain: Domain, network: nn.Module, manifest: Manifest, ref: str = "") -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        network: nn.Module,
+        manifest: Manifest,
+        ref: str = "",
+        tables: Mapping[int, Path] | None = None,
+    ) -> None:
         self.domain = domain
         self.network = network.eval().requires_grad_(False)
         self.manifest = manifest
         self.ref = ref
+        self.tables = dict(tables or {})  # of calibrated tables, by their number of steps
         self._copies: dict[str, nn.Module] = {}
         self._lock = threading.Lock()
 
@@ -117,10 +126,11 @@ class Model:
         with torch.random.fork_rng(devices=[]):  # the weights are replaced; the caller's randomness is not
             network = made.network()
         _load_weights(network, folder / WEIGHTS, manifest.domain)
-        return cls(made, network, manifest, ref=str(ref))
+        return cls(made, network, manifest, ref=str(ref), tables=tables_in(folder))
 
     def save(self, folder: str | Path) -> Path:
-        """Write model.json and weights.safetensors (16 bits where the values fit), whole or not at all."""
+        """Write model.json and weights.safetensors (16 bits where the values fit), whole or not at all, and
+        the calibrated tables that the model has."""
         folder = Path(folder)
         tensors = {name: _halved(x).contiguous().cpu() for name, x in self.network.state_dict().items()}
         with aside(folder / WEIGHTS) as temporary:
@@ -128,6 +138,8 @@ class Model:
         with aside(folder / MANIFEST) as temporary:
             text = json.dumps(self.manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
+        for steps, path in self.tables.items():
+            SavedTable.read(path).write(table_path(folder, steps))
         return folder
 
     @cached_property
@@ -206,7 +218,8 @@ class Model:
             seed: sample i gets seed + i and is the same in whatever run; drawn and recorded if None.
             steps: network calls a sample (twice that with heun).
             conditions: name -> value, or a list of values of which sample i gets the i-th, in turn.
-            solver, grid: names ("adams", "karras"); a Table is used as it is.
+            solver, grid: names ("adams", "karras"); a Table is used as it is. By default the model's
+                calibrated table where it has one of so many steps ("calibrated"; or the file of one).
             guidance_scale: 1 follows the conditions as learned, more exaggerates them.
             source: an example or a file, to vary (`strength` in (0, 1], 1 forgets it), or of which to `keep`
                 a region and make the rest, or `redo` a region and keep the rest.
@@ -231,9 +244,8 @@ class Model:
         """The same model with other sampling defaults, such as {"steps": 10}; shares the weights."""
         values = {**self.manifest.sampling.model_dump(), **changes}
         sampling = validated(SamplingDefaults, values, "sampling")
-        return Model(
-            self.domain, self.network, self.manifest.model_copy(update={"sampling": sampling}), self.ref
-        )
+        manifest = self.manifest.model_copy(update={"sampling": sampling})
+        return Model(self.domain, self.network, manifest, self.ref, self.tables)
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.network.parameters())

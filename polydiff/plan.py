@@ -84,8 +84,7 @@ class Plan:
         self, callbacks: Sequence[Callable[..., None]], watch: Watch | None
     ) -> Callable[[Sequence[SampleRequest]], list[State]]:
         """What makes one micro-batch; plugins are asked for their callbacks once a run."""
-        guided = self.model.domain.guided(self._denoiser(), self.model.schedule)
-        denoiser = _watched(guided, watch)
+        denoiser = _watched(self.denoiser(), watch)
         asked_once = get_registry().callbacks(self.info(tuple))
 
         def sampled(requests: Sequence[SampleRequest]) -> list[State]:
@@ -171,7 +170,11 @@ class Plan:
     def _shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
         return {name: tuple(shape) for name, shape in self.model.domain.shapes(request).items()}
 
-    def _denoiser(self) -> Denoiser:
+    def denoiser(self) -> Denoiser:
+        """The model's denoiser with the guidance of the plan and what the domain adds to it."""
+        return self.model.domain.guided(self._guided(), self.model.schedule)
+
+    def _guided(self) -> Denoiser:
         denoiser, record = self.model.denoiser(self.device), self.record
         if record.guidance_scale == 1:
             return denoiser
@@ -243,7 +246,9 @@ def make_plan(
     if isinstance(solver, Table):
         table, solver_name, grid_name = solver, solver.solver, solver.grid
     else:
-        table, solver_name, grid_name = make_model_table(model, solver, grid, steps, strength)
+        table, solver_name, grid_name = make_model_table(
+            model, solver, grid, steps, strength, from_noise=target is None and not denoise
+        )
     device = _device(device)
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from polydiff.errors import PolydiffError, UsageError
-from polydiff.model_folder import MANIFEST, WEIGHTS
+from polydiff.model_folder import MANIFEST, TABLES, WEIGHTS
 from polydiff.registry import get_registry
 
 HUB = "hf://"
@@ -35,13 +35,14 @@ def resolve(ref: str | Path) -> Path:
 
 
 def _from_hub(ref: str) -> Path:
-    """Fetch a model folder, `hf://owner/name` or `hf://owner/name@revision`; only its two files."""
+    """Fetch a model folder, `hf://owner/name` or `hf://owner/name@revision`: its two files and its tables."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = ref.removeprefix(HUB).partition("@")
+    wanted = [MANIFEST, WEIGHTS, f"{TABLES}/*.json"]
     try:
-        folder = snapshot_download(name, revision=revision or None, allow_patterns=[MANIFEST, WEIGHTS])
+        folder = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PolydiffError(f"{ref}: cannot be fetched ({why}).") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import DEFAULT_GRID, DEFAULT_SOLVER, make_table
 from polydiff.engine.table import Table
+from polydiff.errors import UsageError
 from polydiff.registry import get_registry
+from polydiff.tables import CALIBRATED, SavedTable
 
 if TYPE_CHECKING:
     from polydiff.model import Model
@@ -50,16 +53,35 @@ def times_from(times_of: Callable[[int], Tensor], start: float, steps: int) -> l
 
 
 def make_model_table(
-    model: Model, solver: str | None, grid: str | None, steps: int | None, strength: float | None
+    model: Model,
+    solver: str | None,
+    grid: str | None,
+    steps: int | None,
+    strength: float | None,
+    from_noise: bool = True,
 ) -> tuple[Table, str, str]:
-    """The table, and the full names of its solver and grid."""
+    """The table, and the full names of its solver and grid.
+
+    Where neither is named, by the caller or by the model, it is the model's calibrated table of so many
+    steps, if there is one; but that begins at pure noise, and what does not (`from_noise` False) has none.
+    """
     registry, defaults = get_registry(), model.manifest.sampling
-    solver_name = solver or defaults.solver or DEFAULT_SOLVER
-    grid_name = grid or defaults.grid or DEFAULT_GRID
+    count = defaults.steps if steps is None else steps
+    solver_name, grid_name = solver or defaults.solver, grid or defaults.grid
+    from_noise = from_noise and strength in (None, 1)
+    unnamed = solver_name is None and grid_name is None and not defaults.grid_options
+    if unnamed and not defaults.solver_options and from_noise and count in model.tables:
+        solver_name = CALIBRATED
+    if solver_name is not None and (solver_name == CALIBRATED or solver_name.endswith(".json")):
+        if not from_noise:
+            raise UsageError(f"--solver {solver_name}: a calibrated table begins at noise; name another.")
+        if grid_name is not None:
+            raise UsageError(f"--grid {grid_name}: a calibrated table has its own times; leave it out.")
+        return _calibrated(model, solver_name, count, steps), CALIBRATED, CALIBRATED
+    solver_name, grid_name = solver_name or DEFAULT_SOLVER, grid_name or DEFAULT_GRID
     # Options belong to the default that they were written for.
     solver_options = defaults.solver_options if solver in (None, defaults.solver) else {}
     grid_options = defaults.grid_options if grid in (None, defaults.grid) else {}
-    count = defaults.steps if steps is None else steps
     function, make_times = registry.component("solver", solver_name), registry.component("grid", grid_name)
     if strength is None or strength == 1:
         table = make_table(
@@ -73,3 +95,19 @@ def make_model_table(
         registry.component_info(k, n).full_name for k, n in (("solver", solver_name), ("grid", grid_name))
     ]
     return table, names[0], names[1]
+
+
+def _calibrated(model: Model, name: str, count: int, steps: int | None) -> Table:
+    """The model's table of `count` steps, or that of a file."""
+    if name == CALIBRATED and count not in model.tables:
+        there = f"it has those of {', '.join(map(str, model.tables))}" if model.tables else "it has none"
+        raise UsageError(
+            f"{model.ref or 'the model'}: no calibrated table of {count} steps, {there}. "
+            f"Make it: polydiff calibrate {model.ref or 'MODEL'} --steps {count}."
+        )
+    path = model.tables[count] if name == CALIBRATED else Path(name)
+    table = SavedTable.read(path).solver_table(model.manifest.schedule, str(path))
+    wanted = count if name == CALIBRATED else steps
+    if wanted not in (None, table.nfe):
+        raise UsageError(f"{path}: a table of {table.nfe} steps, and {wanted} are asked for.")
+    return table

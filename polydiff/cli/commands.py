@@ -10,6 +10,7 @@ COMMANDS = {
     "sample": "Make samples with a model",
     "train": "Train a model on a folder of files",
     "evaluate": "Measure samples beside real data",
+    "calibrate": "Tune a solver's table to a model, for few steps",
     "replay": "Make a sample again from its provenance file",
     "plugins": "What is installed, from where, healthy or not",
     "domains": "The kinds of data",

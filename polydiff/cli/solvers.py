@@ -13,7 +13,12 @@ from polydiff.registry import get_registry
 
 
 @click.command()
-@click.option("--show", "name", metavar="NAME", help="Print the table of one solver.")
+@click.option(
+    "--show",
+    "name",
+    metavar="NAME",
+    help="Print the table of a solver, or a calibrated one: of a file, or audio/digits at --steps.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of its grid.")
 @click.option("--schedule", default="edm", show_default=True, metavar="NAME", help="Noise schedule.")
 @click.option("--grid", default=None, metavar="NAME", help="Where along t to stop; the engine's default.")
@@ -26,6 +31,9 @@ def command(
     step), or print one: a row a network call, its coefficients in columns."""
     if name is None:
         _list(as_json)
+        return
+    if name.endswith(".json") or "/" in name:
+        _show_calibrated(name, steps, as_json)
         return
     registry = get_registry()
     chosen = {
@@ -49,6 +57,29 @@ def command(
         echo_json({**parts, "nfe": table.nfe, "table": json.loads(table.to_json())})
     else:
         click.echo(str(table))
+
+
+def _show_calibrated(name: str, steps: int, as_json: bool) -> None:
+    from pathlib import Path
+
+    from polydiff.refs import resolve
+    from polydiff.tables import SavedTable, tables_in
+
+    if name.endswith(".json"):
+        path = Path(name)
+    else:
+        there = tables_in(resolve(name))
+        if steps not in there:
+            known = f"those of {', '.join(map(str, there))} steps" if there else "none"
+            raise UsageError(f"{name}: no calibrated table of {steps} steps; there are {known}.")
+        path = there[steps]
+    saved = SavedTable.read(path)
+    if as_json:
+        echo_json({"file": str(path), **saved.model_dump(mode="json")})
+        return
+    click.echo(str(saved.solver_table(saved.schedule, str(path))))
+    found = ", ".join(f"{key} {value:.4f}" for key, value in saved.distances.items())
+    click.echo(f"tuned to {saved.model} from {saved.start}; distance on unseen seeds: {found}")
 
 
 def _list(as_json: bool) -> None:

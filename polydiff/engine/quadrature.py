@@ -43,7 +43,8 @@ def polynomial_weights(
     which loses no digits however short the step: closed forms in powers of 1 / h do.
     """
     points, weights = gauss_points(start, end)
-    return (lagrange(nodes, points if place is None else place(points)) @ (weights * density(points))).tolist()
+    basis = lagrange(nodes, points if place is None else place(points))
+    return (basis @ (weights * density(points))).tolist()
 
 
 def exponential_weights(

@@ -13,7 +13,7 @@ from polydiff.engine.denoisers import Denoiser, State
 from polydiff.engine.guidance import inpaint, overlay
 from polydiff.engine.nodes import with_levels
 from polydiff.engine.processes.base import Process
-from polydiff.engine.sampling import Callback, sample, start
+from polydiff.engine.sampling import Callback, Run, sample, start
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -76,6 +76,32 @@ def sample_requests(
             yield first + index, {name: x[name][index, : lengths[name]] for name in x}
 
 
+def begin(
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    table: Table,
+    batch: Sequence[Request],
+    device: torch.device | str = "cpu",
+) -> tuple[Run, dict[str, Tensor], dict[str, Tensor]]:
+    """Requests as one padded micro-batch before its first row: the run, its mask and its conditions."""
+    shapes = _padded(processes, batch)
+    mask = {}
+    for name, shape in shapes.items():
+        own = [_shape(request.sizes(), name)[0] for request in batch]
+        if min(own) < shape[0]:
+            lengths = torch.tensor(own, device=device)
+            mask[name] = torch.arange(shape[0], device=device) < lengths[:, None]
+    names = batch[0].cond.keys()
+    if any(request.cond.keys() != names for request in batch):
+        raise UsageError("requests of one run must all give the same conditions")
+    cond = {name: torch.stack([request.cond[name] for request in batch]).to(device) for name in names}
+    init = _gather([request.init for request in batch], shapes, device, "init")
+    noisy = _gather([request.noisy for request in batch], shapes, device, "noisy")
+    seeds = [request.seed for request in batch]
+    run = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
+    return run, mask, cond
+
+
 def _sample_batch(
     denoiser: Denoiser,
     processes: Mapping[str, Process],
@@ -85,32 +111,26 @@ def _sample_batch(
     device: torch.device | str,
     callbacks: Sequence[Callback],
 ) -> State:
-    sizes = [request.sizes() for request in batch]
-    shapes, mask = {}, {}
-    for name in processes:
-        own = [_shape(size, name) for size in sizes]
-        if len({shape[1:] for shape in own}) > 1:
-            raise UsageError(f"component {name!r} differs between requests in more than its length: {own}")
-        longest = max(shape[0] for shape in own)
-        shapes[name] = (longest, *own[0][1:])
-        if any(shape[0] < longest for shape in own):
-            lengths = torch.tensor([shape[0] for shape in own], device=device)
-            mask[name] = torch.arange(longest, device=device) < lengths[:, None]
-    names = batch[0].cond.keys()
-    if any(request.cond.keys() != names for request in batch):
-        raise UsageError("requests of one run must all give the same conditions")
-    cond = {name: torch.stack([request.cond[name] for request in batch]).to(device) for name in names}
-    init = _gather([request.init for request in batch], shapes, device, "init")
-    noisy = _gather([request.noisy for request in batch], shapes, device, "noisy")
+    first, mask, cond = begin(processes, schedule, table, batch, device)
+    shapes = _padded(processes, batch)
     keep = _gather([request.keep for request in batch], shapes, device, None)
     if keep:
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
         denoiser = inpaint(denoiser, known, keep, processes, schedule)
-    seeds = [request.seed for request in batch]
-    first = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
     last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
     return overlay(last.x, known, keep, processes) if keep else last.x
+
+
+def _padded(processes: Mapping[str, Process], batch: Sequence[Request]) -> dict[str, tuple[int, ...]]:
+    """The shape that holds every request of a micro-batch, by component."""
+    shapes = {}
+    for name in processes:
+        own = [_shape(request.sizes(), name) for request in batch]
+        if len({shape[1:] for shape in own}) > 1:
+            raise UsageError(f"component {name!r} differs between requests in more than its length: {own}")
+        shapes[name] = (max(shape[0] for shape in own), *own[0][1:])
+    return shapes
 
 
 def _shape(sizes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:

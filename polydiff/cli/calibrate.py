@@ -1,0 +1,73 @@
+"""`polydiff calibrate`: a solver's table tuned to a model, for few steps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from polydiff.cli.output import echo_json, json_option
+from polydiff.errors import PolydiffError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--steps", type=int, required=True, help="Network calls of the table, 2 or more.")
+@click.option(
+    "--seeds", type=int, default=16, show_default=True, help="Samples to tune it on; half as many judge it."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="What they are drawn from.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File. [tables/STEPS.json of the model]")
+@click.option("--threads", type=int, help="Processor threads. [all but one]")
+@click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
+@json_option
+def command(
+    model: str,
+    steps: int,
+    seeds: int,
+    seed: int,
+    out: Path | None,
+    threads: int | None,
+    device: str | None,
+    as_json: bool,
+) -> int:
+    """Tune the times and weights of a solver so that MODEL's samples of few steps end where those of many do.
+
+    The table goes into the model's folder, and `polydiff sample MODEL --steps STEPS` uses it from then on;
+    `--solver adams` or any other leaves it aside. A table written elsewhere is used by `--solver FILE`.
+    It is written only if it is better than the known solvers on samples that it was not tuned on.
+    """
+    from polydiff.calibrate import calibrate
+    from polydiff.cli.session import set_threads
+    from polydiff.model import load
+    from polydiff.refs import resolve
+    from polydiff.tables import table_path
+
+    set_threads(threads)
+    path = table_path(resolve(model), steps) if out is None else out
+    _check_place(path, given=out is not None)
+    found = calibrate(load(model), steps, seeds, seed, device, say=lambda line: click.echo(line, err=True))
+    before, after = found.distances["start"], found.distances["calibrated"]
+    better = after < before
+    if better:
+        found.write(path)
+    if as_json:
+        report = found.model_dump(mode="json", exclude={"table", "schedule", "schema_version"})
+        echo_json({**report, "steps": steps, "better": better, "file": str(path) if better else None})
+    elif better:
+        click.echo(f"{path}: distance {after:.4f} on unseen seeds, {before:.4f} by {found.start}.")
+    if not better:
+        raise PolydiffError(
+            f"no better than {found.start} on unseen seeds (distance {after:.4f} against {before:.4f}): "
+            f"nothing was written. Try more seeds (--seeds {2 * seeds})."
+        )
+    return 0
+
+
+def _check_place(path: Path, given: bool) -> None:
+    """Raise a PolydiffError before anything is computed for a file that could not be written."""
+    folder = next(place for place in path.absolute().parents if place.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        advice = "Choose another place." if given else "Give -o FILE, and sample with --solver FILE."
+        raise PolydiffError(f"{path}: cannot be written. {advice}")

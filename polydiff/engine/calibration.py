@@ -1,0 +1,213 @@
+r"""Few steps made better: the free numbers of a table fitted to a denoiser.
+
+A solver promises an order, which says little at five or ten calls. What counts there is how this network's
+x̂0 changes along the way, and that can be measured: sample a few seeds with very many calls, then choose
+the inner times and the weights (`polydiff.engine.point_exact`) so that the same seeds end as near as can be
+to where they ended then. Related: GITS (Chen et al. 2024) and Align Your Steps (Sabour et al. 2024) fit the
+times, DPM-Solver-v3 (Zheng et al. 2023) coefficients, Bespoke solvers (Shaul et al. 2023) and S4S (Frankel et
+al. 2025) both.
+
+The fit is nonlinear least squares, by Levenberg and Marquardt. The network is called and never
+differentiated: a column of the Jacobian is a difference, and the run before the row that a number changes is
+not repeated. The curvatures of the numbers differ by orders of magnitude, which first-order methods pay for
+with more calls than the Jacobian costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.point_exact import PointExact, point_exact
+from polydiff.engine.processes import Fixed, Process
+from polydiff.engine.sampling import Run, sample, step
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Table
+from polydiff.errors import UsageError
+
+#: how much a number of the table is moved to see what it does
+DIFFERENCE = 0.01
+#: multiples of the Jacobian's own curvature that are tried as damping
+DAMPING = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: a round that brings the samples nearer by less than this, in the mean of the loss, is the last
+WORTHWHILE = 0.03
+#: what it costs, a sample, to move a number by one: numbers that hardly matter stay where they were
+RELUCTANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One micro-batch of seeds. run: before the first row. end: where it should end, name to (B, N, ...)."""
+
+    run: Run
+    end: State
+    mask: Mask
+    cond: Cond
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A denoiser and the cases that a table is fitted to."""
+
+    denoiser: Denoiser
+    processes: Mapping[str, Process]
+    schedule: Schedule
+    cases: tuple[Case, ...]
+
+    @cached_property
+    def units(self) -> dict[str, float]:
+        """Standard deviation of the ends of each component that is drawn."""
+        drawn = [name for name, process in self.processes.items() if not isinstance(process, Fixed)]
+        values = {name: torch.cat([_real(case, name) for case in self.cases]) for name in drawn}
+        return {name: max(float(value.double().std()), 1e-12) for name, value in values.items()}
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """How many numbers each sample of all cases has, float64."""
+        return torch.cat([_counts(case, self.units) for case in self.cases])
+
+    def ends(self, table: Table) -> list[list[Run]]:
+        """Of each case the run before each row, and the last."""
+        return [
+            [case.run, *sample(self.denoiser, self.processes, table, case.run, case.mask, case.cond)]
+            for case in self.cases
+        ]
+
+    def squares(self, states: Sequence[list[Run]]) -> Tensor:
+        """Mean square distance of each sample to where it should end, in `units`, float64."""
+        found = [self.difference(case, runs[-1]) for case, runs in zip(self.cases, states, strict=True)]
+        return torch.cat([r.square().sum(1) for r in found]) / self.counts
+
+    def difference(self, case: Case, run: Run) -> Tensor:
+        """Where each sample ended less where it should, in `units`: float64 (B, numbers), zero in padding."""
+        parts = [(run.x[k] - case.end[k]).flatten(1).double().cpu() / unit for k, unit in self.units.items()]
+        return torch.cat(parts, 1)
+
+
+def distance(problem: Problem, table: Table) -> float:
+    """Root mean square distance of the table's ends to the cases', in units of the ends' deviation."""
+    return _distance(problem, problem.squares(problem.ends(table)))
+
+
+def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointExact, float]:
+    """Of known tables the nearest that can be tuned, its free numbers and its distance."""
+    tunable = [(table, point_exact(table, problem.schedule)) for table in tables]
+    scored = [(distance(problem, table), table, found) for table, found in tunable if found is not None]
+    if not scored:
+        raise UsageError("none of the tables to start from can be tuned")
+    nearest, table, found = min(scored, key=lambda entry: entry[0])
+    return table, found, nearest
+
+
+def calibrate(problem: Problem, start: PointExact, rounds: int = 8) -> Iterator[tuple[PointExact, float]]:
+    """The free numbers after each round, and their distance; the first is the start itself.
+
+    Stop iterating to cancel. It ends by itself after `rounds`, or when a round gains nothing worth its calls.
+    A sample counts by the logarithm of its distance rather than by its square (Cauchy's loss, half way at the
+    median): one that ends in another mode of the data says nothing about the table.
+
+    >>> from polydiff.engine.schedules import EDM
+    >>> from polydiff.engine.solvers import make_table
+    >>> from polydiff.engine.processes import Gaussian
+    >>> from polydiff.engine.sampling import sample, start
+    >>> def denoiser(x, t, mask, cond):  # of data that is N(0, 0.25)
+    ...     return {"x": x["x"] * (0.25 / (0.25 + EDM().sigma(t) ** 2)).float().reshape(-1, 1, 1)}
+    >>> table, processes = make_table("adams", EDM(), 100), {"x": Gaussian()}
+    >>> first = start(processes, EDM(), table, range(4), {"x": (8, 1)})
+    >>> *_, last = sample(denoiser, processes, table, first)
+    >>> problem = Problem(denoiser, processes, EDM(), (Case(first, last.x, {}, {}),))
+    >>> known, numbers, before = best_start(problem, [make_table("adams", EDM(), 4)])
+    >>> *_, (tuned, after) = calibrate(problem, numbers)
+    >>> after < before / 10
+    True
+    """
+    if start.calls < 2:
+        raise UsageError("one call leaves nothing to calibrate: give at least 2 steps")
+    here, states = start, problem.ends(_deep(start, problem.schedule))
+    squares = problem.squares(states)
+    yield here, _distance(problem, squares)
+    for _ in range(rounds):
+        middle = max(float(squares.median()), 1e-24)
+        curvature, slope = _normal_equations(problem, here, states, 1 / ((middle + squares) * problem.counts))
+        curvature += RELUCTANCE * len(squares) * np.eye(len(slope))
+        slope += RELUCTANCE * len(squares) * (here.vector - start.vector)
+        stiffness = np.diag(np.diag(curvature))
+        before = best = float(torch.log1p(squares / middle).sum())
+        for damping in DAMPING:
+            tried = here.moved(np.linalg.solve(curvature + damping * stiffness, -slope))
+            if not tried.falls(problem.schedule):
+                continue
+            found = problem.ends(_deep(tried, problem.schedule))
+            cost = float(torch.log1p(problem.squares(found) / middle).sum())
+            if cost < best:
+                best, better = cost, (tried, found)
+        if best < before:
+            here, states = better
+            squares = problem.squares(states)
+        yield here, _distance(problem, squares)
+        if before - best < WORTHWHILE * len(squares):
+            return
+
+
+def _normal_equations(
+    problem: Problem, here: PointExact, states: Sequence[list[Run]], weights: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """JᵀWJ and JᵀWr of the differences r, with a weight a sample and J by forward differences."""
+    size = len(here.vector)
+    curvature, slope = np.zeros((size, size)), np.zeros(size)
+    tables = [_deep(here.moved(DIFFERENCE * one), problem.schedule) for one in np.eye(size)]
+    split = weights.sqrt().split([len(case.run.seeds) for case in problem.cases])
+    for case, runs, root in zip(problem.cases, states, split, strict=True):
+        r = problem.difference(case, runs[-1])
+        columns = []
+        for first, table in zip(here.rows_moved, tables, strict=True):
+            run = _moved_again(problem, case, runs[first], runs[first + 1], table)
+            while run.row < table.nfe:
+                run = step(run, table, problem.denoiser, problem.processes, case.mask, case.cond)
+            change = (problem.difference(case, run) - r) / DIFFERENCE
+            columns.append((change * root[:, None]).flatten())
+        jacobian = torch.stack(columns, 1)
+        curvature += (jacobian.T @ jacobian).numpy()
+        slope += (jacobian.T @ (r * root[:, None]).flatten()).numpy()
+    return curvature, slope
+
+
+def _deep(numbers: PointExact, schedule: Schedule) -> Table:
+    """The table, with every x̂0 kept to the end: another table may want what this one does not."""
+    table = numbers.table(schedule)
+    first = table.rows[0]
+    return replace(table, rows=(replace(first, b=(*first.b, *[0.0] * table.nfe)), *table.rows[1:]))
+
+
+def _moved_again(problem: Problem, case: Case, before: Run, after: Run, table: Table) -> Run:
+    """`after` as another table's row would have moved there, from the same x̂0."""
+    row = table.rows[before.row]
+    x = {
+        name: process.move(before.x[name], after.h[name], row, None, None, case.mask.get(name))
+        for name, process in problem.processes.items()
+    }
+    return replace(after, x=x)
+
+
+def _distance(problem: Problem, squares: Tensor) -> float:
+    return float((squares @ problem.counts / problem.counts.sum()).sqrt())
+
+
+def _real(case: Case, name: str) -> Tensor:
+    mask = case.mask.get(name)
+    return (case.end[name] if mask is None else case.end[name][mask]).flatten()
+
+
+def _counts(case: Case, names: Iterable[str]) -> Tensor:
+    total = torch.zeros(len(case.run.seeds), dtype=torch.float64)
+    for name in names:
+        shape, mask = case.end[name].shape, case.mask.get(name)
+        nodes = torch.full_like(total, shape[1]) if mask is None else mask.sum(1).double().cpu()
+        total += nodes * shape[2:].numel()
+    return total

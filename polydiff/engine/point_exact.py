@@ -1,0 +1,109 @@
+r"""The solvers that keep a point mass exact, by their free numbers.
+
+Any deterministic table is linear in the first state and the x̂0 of its calls. Where all x̂0 are one point, as
+they are for data that is a single point, its states are exact only if row i, from time t to s, is
+
+    x⁺ = (sigma_s / sigma_t) x + (alpha_s - alpha_t sigma_s / sigma_t) Σ_k w_k x̂0_{i-k},      Σ_k w_k = 1
+
+which every solver of `polydiff.engine.solvers` is whose read-out is eps or x̂0: a past ε̂ is a sum of the
+first state and of x̂0. So what may be tuned of n calls are the n - 1 inner times, as
+lambda = log(alpha / sigma), and the weights w_1 ... w_i of each row but the first and the last, w_0 being
+what is left. The last row returns its x̂0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from polydiff.engine.nodes import nodes_at
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.solvers.rows import ddim_row
+from polydiff.engine.table import Row, Table, trimmed
+
+#: how many past x̂0 of a row have weights to be tuned; those of older ones stay as they are
+TUNED = 3
+#: two inner times may not come nearer than this in lambda
+NEAREST = 0.02
+
+
+@dataclass(frozen=True)
+class PointExact:
+    """The free numbers of a table of n calls: lams (n - 1,), and row by row weights of 0, 1, ..., n - 2."""
+
+    lams: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+    @property
+    def calls(self) -> int:
+        return len(self.lams) + 1
+
+    @property
+    def vector(self) -> np.ndarray:
+        """Those that are tuned, in one row: the times, and of each row the weights of TUNED past x̂0."""
+        return np.array([*self.lams, *(w for row in self.weights for w in row[:TUNED])])
+
+    @property
+    def rows_moved(self) -> list[int]:
+        """For each number of `vector`, the first row whose move it changes."""
+        return [*range(self.calls - 1), *(i for i, row in enumerate(self.weights) for _ in row[:TUNED])]
+
+    def moved(self, move: np.ndarray) -> PointExact:
+        """With this added to `vector`."""
+        numbers = iter((self.vector + move).tolist())
+        lams = tuple(next(numbers) for _ in self.lams)
+        weights = (tuple(next(numbers) for _ in row[:TUNED]) + row[TUNED:] for row in self.weights)
+        return PointExact(lams, tuple(weights))
+
+    def falls(self, schedule: Schedule) -> bool:
+        """Whether the times fall from 1, each well below the one before."""
+        first = float(schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))) / 2
+        return bool((np.diff([first, *self.lams]) > NEAREST).all())
+
+    def table(self, schedule: Schedule, solver: str = "calibrated") -> Table:
+        """The table; a row i has i + 1 weights, the newest first."""
+        log_snr = 2 * torch.tensor(self.lams, dtype=torch.float64)
+        nodes = nodes_at(schedule, [1.0, *schedule.t_of_log_snr(log_snr).tolist(), 0.0])
+        rows = []
+        for weights, (node, target) in zip(self.weights, pairwise(nodes), strict=False):
+            row = ddim_row(node, target)
+            rows.append(replace(row, b=trimmed([row.b[0] * w for w in (1 - sum(weights), *weights)])))
+        return Table(rows=(*rows, Row(t=nodes[-2].t, a=0.0, b=(1.0,))), solver=solver, grid="calibrated")
+
+
+def point_exact(table: Table, schedule: Schedule) -> PointExact | None:
+    """The free numbers of a table from t = 1 to 0; None where it is not of this family: stochastic, with a
+    rise or a repetition of times, with another last row, or not exact on a point mass.
+
+    >>> from polydiff.engine.schedules import EDM
+    >>> from polydiff.engine.solvers import make_table
+    >>> found = point_exact(make_table("ddim", EDM(), 4), EDM())
+    >>> [round(w, 9) for row in found.weights for w in row], found.table(EDM()).nfe
+    ([0.0, 0.0, 0.0], 4)
+    """
+    count, times = table.nfe, [*(row.t for row in table.rows), table.end]
+    nodes = nodes_at(schedule, times)
+    lams = tuple(node.lam for node in nodes[1:-1])
+    if table.stochastic or times[0] != 1 or times[-1] != 0 or not all(map(math.isfinite, lams)):
+        return None
+    # a state or read-out as weights of the first state and of x̂0 of each call
+    x, anchor = np.eye(count + 1)[0], np.zeros(count + 1)
+    past: list[np.ndarray] = []
+    weights: list[tuple[float, ...]] = []
+    for i, row in enumerate(table.rows):
+        anchor = x if row.anchor else anchor
+        past.insert(0, row.p * x + row.q * np.eye(count + 1)[i + 1])
+        moved = row.a * x + row.base * anchor + sum(b * h for b, h in zip(row.b, past, strict=False))
+        if i < count - 1:
+            step = ddim_row(nodes[i], nodes[i + 1])
+            own = (moved - step.a * x)[: i + 2]
+            if not (step.b[0] > 1e-9 and abs(own[0]) < 1e-6 and abs(own.sum() / step.b[0] - 1) < 1e-6):
+                return None
+            weights.append(tuple((own[i:0:-1] / step.b[0]).tolist()))
+        x = moved
+    found = PointExact(lams, tuple(weights))
+    return found if np.allclose(x, np.eye(count + 1)[-1], atol=1e-6) and found.falls(schedule) else None

@@ -1,0 +1,126 @@
+"""Tables fitted to a denoiser: what they gain on seeds that they never saw, and what they keep."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
+
+from polydiff.calibrate import known_tables
+from polydiff.engine.calibration import Case, Problem, best_start, calibrate, distance
+from polydiff.engine.point_exact import PointExact, point_exact
+from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.sampling import sample, start
+from polydiff.engine.schedules import EDM, Schedule
+from polydiff.engine.solvers import make_table
+from polydiff.engine.table import Table
+from polydiff.errors import UsageError
+
+PROCESSES = {"x": Gaussian(), "label": Fixed()}
+
+
+def problem(form: Mixture, schedule: Schedule, seeds: range, lengths: tuple[int, ...] = ()) -> Problem:
+    """Samples of 16 points of a closed form, half of them a case, and where its exact flow takes them."""
+    table = make_table("adams", schedule, 150, options={"order": 4})
+    denoiser, cases = form.denoiser(schedule), []
+    for half in (seeds[::2], seeds[1::2]):
+        init = {"label": torch.zeros(len(half), 1, 1, dtype=torch.float64)}
+        mask = {"x": torch.arange(16) < torch.tensor([lengths[i % len(lengths)] for i in half])[:, None]} if (
+            lengths
+        ) else {}
+        run = start(PROCESSES, schedule, table, half, {"x": (16, 3)}, mask, init, dtype=torch.float64)
+        cases.append(Case(run, finish(denoiser, PROCESSES, table, run, mask).x, mask, {}))
+    return Problem(denoiser, PROCESSES, schedule, tuple(cases))
+
+
+def fitted(task: Problem, calls: int) -> tuple[Table, PointExact, list[float]]:
+    """The start, what became of it, and the distances on the way."""
+    begun, numbers, _ = best_start(task, known_tables(task.schedule, calls).values())
+    rounds = list(calibrate(task, numbers))
+    return begun, rounds[-1][0], [value for _, value in rounds]
+
+
+@pytest.mark.parametrize("schedule", ["edm", "rectified_flow", "linear_vp"])
+@pytest.mark.parametrize("form", [gaussian, mixture])
+def test_five_calls_at_least_halve_the_best_known_error_on_unseen_seeds(form, schedule):
+    schedule = ALL_SCHEDULES[schedule]
+    _, numbers, _ = fitted(problem(form(), schedule, range(8)), 5)
+    unseen = problem(form(), schedule, range(100, 116))
+    best = min(distance(unseen, table) for table in known_tables(schedule, 5).values())
+    assert distance(unseen, numbers.table(schedule)) < best / 2
+
+
+def test_padding_counts_for_nothing_and_the_fit_is_the_same_each_time():
+    task = problem(mixture(), EDM(), range(6), lengths=(16, 5, 9))
+    assert int(task.counts.sum()) == 3 * sum((16, 5, 9)) * 2
+    _, numbers, way = fitted(task, 4)
+    assert way[-1] < way[0]
+    again = fitted(problem(mixture(), EDM(), range(6), lengths=(16, 5, 9)), 4)
+    assert (numbers, way) == again[1:]
+    other = fitted(problem(mixture(), EDM(), range(50, 56), lengths=(16, 5, 9)), 4)
+    assert numbers != other[1]
+
+
+@pytest.mark.parametrize("schedule", ALL_SCHEDULES)
+def test_a_point_mass_stays_exact_at_every_row(schedule):
+    schedule = ALL_SCHEDULES[schedule]
+    _, numbers, _ = fitted(problem(mixture(), schedule, range(4)), 5)
+    table, point = numbers.table(schedule), torch.tensor([0.7, -1.2, 0.1], dtype=torch.float64)
+    run = start({"x": Gaussian()}, schedule, table, [3], {"x": (4, 3)}, dtype=torch.float64)
+    one = torch.ones((), dtype=torch.float64)
+    xi = run.x["x"] / schedule.sigma(one)
+    run = start({"x": Gaussian()}, schedule, table, [3], {"x": (4, 3)}, dtype=torch.float64,
+                noisy={"x": schedule.alpha(one) * point + schedule.sigma(one) * xi})  # fmt: skip
+    times = torch.tensor([*(row.t for row in table.rows[1:]), 0.0], dtype=torch.float64)
+    for t, state in zip(times, sample(lambda *_: {"x": point.expand(1, 4, 3)}, {"x": Gaussian()}, table, run),
+                        strict=True):  # fmt: skip
+        assert torch.allclose(state.x["x"], schedule.alpha(t) * point + schedule.sigma(t) * xi, atol=1e-9)
+    assert (table.rows[-1].a, table.rows[-1].b) == (0.0, (1.0,))
+
+
+@pytest.mark.parametrize("schedule", ALL_SCHEDULES)
+def test_known_solvers_are_of_the_family_to_the_last_digits(schedule):
+    schedule = ALL_SCHEDULES[schedule]
+    task = problem(mixture(), schedule, range(2))
+    for table in known_tables(schedule, 6).values():
+        found = point_exact(table, schedule)
+        assert found is not None, table.solver
+        for case in task.cases:
+            mine, theirs = (
+                finish(task.denoiser, PROCESSES, t, case.run).x["x"] for t in (table, found.table(schedule))
+            )
+            assert torch.allclose(mine, theirs, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("solver", "grid", "options"),
+    [
+        ("ddpm", "karras", {}),
+        ("adams", "karras", {"readout": "v"}),
+        ("adams", "repaint", {}),
+        ("adams", [0.5, 0.4, 0.3, 0.2, 0.0], {}),
+    ],
+)
+def test_what_is_not_of_the_family_is_told(solver, grid, options):
+    assert point_exact(make_table(solver, EDM(), 4, grid, options), EDM()) is None
+
+
+def test_numbers_go_into_a_vector_and_back():
+    numbers = point_exact(make_table("adams", EDM(), 7, options={"order": 4}), EDM())
+    assert len(numbers.vector) == len(numbers.rows_moved) == 6 + 0 + 1 + 2 + 3 * 3
+    assert numbers.moved(0 * numbers.vector) == numbers
+    one = torch.eye(len(numbers.vector))[8].numpy()
+    assert numbers.moved(one).vector == pytest.approx(numbers.vector + one)
+    for j, first in enumerate(numbers.rows_moved):  # a number changes no row's move before that
+        table = numbers.moved(0.01 * torch.eye(len(numbers.vector))[j].numpy()).table(EDM())
+        rows, known = table.rows, numbers.table(EDM()).rows
+        assert rows[:first] == known[:first]
+        assert rows[first] != known[first]
+
+
+def test_one_call_and_tables_of_other_kinds_are_refused():
+    task = problem(mixture(), EDM(), range(2))
+    with pytest.raises(UsageError, match="one call leaves nothing to calibrate"):
+        next(calibrate(task, point_exact(make_table("ddim", EDM(), 1), EDM())))
+    with pytest.raises(UsageError, match="can be tuned"):
+        best_start(task, [make_table("ddpm", EDM(), 3)])
