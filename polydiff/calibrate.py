@@ -24,8 +24,6 @@ from polydiff.tables import SavedTable
 
 #: calls of the default solver that stand for the exact answer
 REFERENCE_CALLS = 64
-#: of every so many seeds one is asked for nothing
-UNASKED = 4
 #: seeds in one network call on a CPU, where more gain nothing
 CPU_BATCH = 4
 
@@ -117,8 +115,8 @@ def reference_problem(model: Model, seeds: Sequence[int], calls: int, device: st
 
 
 def drawn_conditions(model: Model, seeds: Sequence[int]) -> dict[str, list[Any]]:
-    """A value of each condition for each seed, evenly from its choices or its range; one seed of every
-    UNASKED is asked for nothing, and so is what has no list of values (a text)."""
+    """A value of each condition for each seed, evenly from its choices or its range; what has neither (a
+    text) is left to the model."""
     drawn: dict[str, list[Any]] = {}
     for condition in model.conditions:
         shares = uniform(list(seeds), f"calibration {condition.name}", 0, (1,))[:, 0].tolist()
@@ -128,8 +126,5 @@ def drawn_conditions(model: Model, seeds: Sequence[int]) -> dict[str, list[Any]]
             values = [condition.low + share * (condition.high - condition.low) for share in shares]
         else:
             continue
-        drawn[condition.name] = [
-            None if seed % UNASKED == UNASKED - 1 else value
-            for seed, value in zip(seeds, values, strict=True)
-        ]
+        drawn[condition.name] = values
     return drawn

@@ -105,7 +105,7 @@ def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointE
     return table, found, nearest
 
 
-def calibrate(problem: Problem, start: PointExact, rounds: int = 8) -> Iterator[tuple[PointExact, float]]:
+def calibrate(problem: Problem, start: PointExact, rounds: int = 6) -> Iterator[tuple[PointExact, float]]:
     """The free numbers after each round, and their distance; the first is the start itself.
 
     Stop iterating to cancel. It ends by itself after `rounds`, or when a round gains nothing worth its calls.

@@ -1,14 +1,16 @@
 r"""The solvers that keep a point mass exact, by their free numbers.
 
 Any deterministic table is linear in the first state and the x̂0 of its calls. Where all x̂0 are one point, as
-they are for data that is a single point, its states are exact only if row i, from time t to s, is
+they are for data that is a single point, its states hold the right share of it only if row i, from time t to
+s, is
 
-    x⁺ = (sigma_s / sigma_t) x + (alpha_s - alpha_t sigma_s / sigma_t) Σ_k w_k x̂0_{i-k},      Σ_k w_k = 1
+    x⁺ = a x + (alpha_s - alpha_t a) Σ_k w_k x̂0_{i-k},      Σ_k w_k = 1
 
-which every solver of `polydiff.engine.solvers` is whose read-out is eps or x̂0: a past ε̂ is a sum of the
-first state and of x̂0. So what may be tuned of n calls are the n - 1 inner times, as
-lambda = log(alpha / sigma), and the weights w_1 ... w_i of each row but the first and the last, w_0 being
-what is left. The last row returns its x̂0.
+and also the noise of time s if a = sigma_s / sigma_t, as every solver of `polydiff.engine.solvers` has it whose
+read-out is eps or x̂0: a past ε̂ is a sum of the first state and of x̂0. So what may be tuned of n calls are
+the n - 1 inner times, as lambda = log(alpha / sigma); the weights w_1 ... w_i of each row but the first and
+the last, w_0 being what is left; and a factor e^scale of each a but the last, since a state of few steps fits
+another time than its own. The last row returns its x̂0, which is the point whatever the numbers.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ NEAREST = 0.02
 
 @dataclass(frozen=True)
 class PointExact:
-    """The free numbers of a table of n calls: lams (n - 1,), and row by row weights of 0, 1, ..., n - 2."""
+    """The free numbers of a table of n calls: lams (n - 1,), scales (n - 1,), weights of 0, ..., n - 2 a row."""
 
     lams: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
+    scales: tuple[float, ...]
 
     @property
     def calls(self) -> int:
@@ -44,20 +47,22 @@ class PointExact:
 
     @property
     def vector(self) -> np.ndarray:
-        """Those that are tuned, in one row: the times, and of each row the weights of TUNED past x̂0."""
-        return np.array([*self.lams, *(w for row in self.weights for w in row[:TUNED])])
+        """Those that are tuned, in one row: the times, the scales, and of each row TUNED weights."""
+        return np.array([*self.lams, *self.scales, *(w for row in self.weights for w in row[:TUNED])])
 
     @property
     def rows_moved(self) -> list[int]:
         """For each number of `vector`, the first row whose move it changes."""
-        return [*range(self.calls - 1), *(i for i, row in enumerate(self.weights) for _ in row[:TUNED])]
+        inner = range(self.calls - 1)
+        return [*inner, *inner, *(i for i, row in enumerate(self.weights) for _ in row[:TUNED])]
 
     def moved(self, move: np.ndarray) -> PointExact:
         """With this added to `vector`."""
         numbers = iter((self.vector + move).tolist())
         lams = tuple(next(numbers) for _ in self.lams)
+        scales = tuple(next(numbers) for _ in self.scales)
         weights = (tuple(next(numbers) for _ in row[:TUNED]) + row[TUNED:] for row in self.weights)
-        return PointExact(lams, tuple(weights))
+        return PointExact(lams, tuple(weights), scales)
 
     def falls(self, schedule: Schedule) -> bool:
         """Whether the times fall from 1, each well below the one before."""
@@ -69,8 +74,8 @@ class PointExact:
         log_snr = 2 * torch.tensor(self.lams, dtype=torch.float64)
         nodes = nodes_at(schedule, [1.0, *schedule.t_of_log_snr(log_snr).tolist(), 0.0])
         rows = []
-        for weights, (node, target) in zip(self.weights, pairwise(nodes), strict=False):
-            row = ddim_row(node, target)
+        for weights, scale, (node, target) in zip(self.weights, self.scales, pairwise(nodes), strict=False):
+            row = ddim_row(node, target, math.exp(scale) * target.sigma)
             rows.append(replace(row, b=trimmed([row.b[0] * w for w in (1 - sum(weights), *weights)])))
         return Table(rows=(*rows, Row(t=nodes[-2].t, a=0.0, b=(1.0,))), solver=solver, grid="calibrated")
 
@@ -105,5 +110,5 @@ def point_exact(table: Table, schedule: Schedule) -> PointExact | None:
                 return None
             weights.append(tuple((own[i:0:-1] / step.b[0]).tolist()))
         x = moved
-    found = PointExact(lams, tuple(weights))
+    found = PointExact(lams, tuple(weights), (0.0,) * len(lams))
     return found if np.allclose(x, np.eye(count + 1)[-1], atol=1e-6) and found.falls(schedule) else None

@@ -25,9 +25,8 @@ def problem(form: Mixture, schedule: Schedule, seeds: range, lengths: tuple[int,
     denoiser, cases = form.denoiser(schedule), []
     for half in (seeds[::2], seeds[1::2]):
         init = {"label": torch.zeros(len(half), 1, 1, dtype=torch.float64)}
-        mask = {"x": torch.arange(16) < torch.tensor([lengths[i % len(lengths)] for i in half])[:, None]} if (
-            lengths
-        ) else {}
+        real = torch.tensor([lengths[i % len(lengths)] for i in half] if lengths else [16] * len(half))
+        mask = {"x": torch.arange(16) < real[:, None]}
         run = start(PROCESSES, schedule, table, half, {"x": (16, 3)}, mask, init, dtype=torch.float64)
         cases.append(Case(run, finish(denoiser, PROCESSES, table, run, mask).x, mask, {}))
     return Problem(denoiser, PROCESSES, schedule, tuple(cases))
@@ -62,19 +61,24 @@ def test_padding_counts_for_nothing_and_the_fit_is_the_same_each_time():
 
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES)
-def test_a_point_mass_stays_exact_at_every_row(schedule):
+def test_a_point_mass_stays_exact(schedule):
+    """The state holds the right share of the point at every row, and the end is the point itself."""
     schedule = ALL_SCHEDULES[schedule]
     _, numbers, _ = fitted(problem(mixture(), schedule, range(4)), 5)
     table, point = numbers.table(schedule), torch.tensor([0.7, -1.2, 0.1], dtype=torch.float64)
-    run = start({"x": Gaussian()}, schedule, table, [3], {"x": (4, 3)}, dtype=torch.float64)
-    one = torch.ones((), dtype=torch.float64)
-    xi = run.x["x"] / schedule.sigma(one)
-    run = start({"x": Gaussian()}, schedule, table, [3], {"x": (4, 3)}, dtype=torch.float64,
-                noisy={"x": schedule.alpha(one) * point + schedule.sigma(one) * xi})  # fmt: skip
-    times = torch.tensor([*(row.t for row in table.rows[1:]), 0.0], dtype=torch.float64)
-    for t, state in zip(times, sample(lambda *_: {"x": point.expand(1, 4, 3)}, {"x": Gaussian()}, table, run),
-                        strict=True):  # fmt: skip
-        assert torch.allclose(state.x["x"], schedule.alpha(t) * point + schedule.sigma(t) * xi, atol=1e-9)
+    noiseless = {"x": float(schedule.alpha(torch.tensor(1.0, dtype=torch.float64))) * point.expand(1, 4, 3)}
+    first = start({"x": Gaussian()}, schedule, table, [3], dtype=torch.float64, noisy=noiseless)
+    noisy = start({"x": Gaussian()}, schedule, table, [3], {"x": (4, 3)}, dtype=torch.float64)
+
+    def denoiser(x, t, mask, cond):
+        return {"x": point.expand(1, 4, 3)}
+
+    times = [*(row.t for row in table.rows[1:]), 0.0]
+    runs = sample(denoiser, {"x": Gaussian()}, table, first)
+    for t, run in zip(times, runs, strict=True):
+        alpha = float(schedule.alpha(torch.tensor(t, dtype=torch.float64)))
+        assert torch.allclose(run.x["x"], (alpha * point).expand(1, 4, 3), atol=1e-9)
+    assert torch.equal(finish(denoiser, {"x": Gaussian()}, table, noisy).x["x"], point.expand(1, 4, 3))
     assert (table.rows[-1].a, table.rows[-1].b) == (0.0, (1.0,))
 
 
@@ -107,9 +111,9 @@ def test_what_is_not_of_the_family_is_told(solver, grid, options):
 
 def test_numbers_go_into_a_vector_and_back():
     numbers = point_exact(make_table("adams", EDM(), 7, options={"order": 4}), EDM())
-    assert len(numbers.vector) == len(numbers.rows_moved) == 6 + 0 + 1 + 2 + 3 * 3
+    assert len(numbers.vector) == len(numbers.rows_moved) == 6 + 6 + 0 + 1 + 2 + 3 * 3
     assert numbers.moved(0 * numbers.vector) == numbers
-    one = torch.eye(len(numbers.vector))[8].numpy()
+    one = torch.eye(len(numbers.vector))[14].numpy()
     assert numbers.moved(one).vector == pytest.approx(numbers.vector + one)
     for j, first in enumerate(numbers.rows_moved):  # a number changes no row's move before that
         table = numbers.moved(0.01 * torch.eye(len(numbers.vector))[j].numpy()).table(EDM())

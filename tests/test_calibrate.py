@@ -1,0 +1,161 @@
+"""`polydiff calibrate`: what it writes, when its tables are used, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polydiff.calibrate import calibrate, drawn_conditions
+from polydiff.cli.main import main
+from polydiff.engine.table import Table
+from polydiff.errors import UsageError
+from polydiff.model import Model, load
+from polydiff.model_folder import Part
+from polydiff.replay import replay
+from polydiff.tables import SavedTable, table_path, tables_in
+from tests import series
+
+
+@pytest.fixture(scope="module")
+def saved() -> SavedTable:
+    return calibrate(series.model(), 3, seeds=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    series.register()
+    return series.model().save(tmp_path / "model")
+
+
+@pytest.fixture
+def tuned(folder: Path, saved: SavedTable) -> Model:
+    saved.write(table_path(folder, 3))
+    return load(folder)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*words: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        streams = capsys.readouterr()
+        return code, streams.out, streams.err
+
+    return call
+
+
+def test_a_table_comes_nearer_to_many_calls_and_is_the_same_again(saved: SavedTable) -> None:
+    assert saved.distances["calibrated"] < saved.distances["start"]
+    assert saved.model_hash == series.model().hash
+    assert len(saved.table["rows"]) == 3
+    assert calibrate(series.model(), 3, seeds=2) == saved
+
+
+def test_conditions_are_drawn_from_the_vocabulary() -> None:
+    drawn = drawn_conditions(series.model(), range(40))["label"]
+    assert set(drawn) == set(series.LABELS)
+    assert drawn_conditions(series.model(), range(5, 9))["label"] == drawn[5:9]
+
+
+def test_it_is_used_at_its_number_of_steps_and_nowhere_else(tuned: Model, saved: SavedTable) -> None:
+    table = Table.from_json(json.dumps(saved.table))
+    assert tuned.plan(1, 0, steps=3).table == table
+    assert tuned.plan(1, 0, steps=3).record.solver == "calibrated"
+    assert tuned.plan(1, 0, steps=3, solver="calibrated").table == table
+    assert tuned.plan(1, 0, steps=3, keep="1:4", source=series.year()).table == table
+    for arguments in (
+        {"steps": 4},
+        {"steps": 3, "solver": "adams"},
+        {"steps": 3, "grid": "karras"},
+        {"steps": 3, "source": series.year()},
+        {"steps": 3, "source": series.year(), "strength": 0.3, "denoise": True},
+        {"steps": 3, "source": series.year(), "target": series.year(1)},
+    ):
+        assert tuned.plan(1, 0, **arguments).record.solver == "adams.v1"
+    named = tuned.with_sampling({"solver": "dpmpp"})
+    assert named.plan(1, 0, steps=3).record.solver == "dpmpp.v1"
+    assert tuned.with_sampling({"steps": 3}).plan(1, 0).table == table
+
+
+def test_the_hash_stays_and_a_sample_can_be_made_again_without_the_table(
+    folder: Path, tuned: Model, tmp_path: Path
+) -> None:
+    before = series.model().save(tmp_path / "plain")
+    assert load(before).hash == tuned.hash
+    [path] = tuned.sample(1, 5, steps=3, conditions={"label": "warm"}).save(tmp_path / "out")
+    assert replay(f"{path}.json").identical
+    assert replay(f"{path}.json", before).identical
+    [plain] = load(before).sample(1, 5, steps=3, conditions={"label": "warm"})
+    assert not np.array_equal(plain.example.values, tuned.domain.load(path).values)
+
+
+def test_a_copy_of_a_model_has_its_tables(tuned: Model, tmp_path: Path) -> None:
+    copy = load(tuned.save(tmp_path / "copy"))
+    assert list(copy.tables) == [3]
+    assert copy.plan(1, 0, steps=3).table == tuned.plan(1, 0, steps=3).table
+
+
+def test_a_table_for_another_schedule_is_refused(folder: Path, saved: SavedTable) -> None:
+    other = saved.model_copy(update={"schedule": Part(name="edm.v1", options={"sigma_max": 40.0})})
+    other.write(table_path(folder, 3))
+    with pytest.raises(UsageError, match=r"3.json: calibrated for the schedule edm.v1\(sigma_max=40.0\), and"):
+        load(folder).plan(1, 0, steps=3)
+    assert load(folder).plan(1, 0, steps=4).table.nfe == 4
+
+
+def test_the_command_writes_into_the_folder_and_reports(run: Any, folder: Path) -> None:
+    code, out, err = run("calibrate", folder, "--steps", 3, "--seeds", 2, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["better"] and report["distances"]["calibrated"] < report["distances"]["start"]
+    assert list(tables_in(folder)) == [3] == [int(Path(report["file"]).stem)]
+    assert "round 1: distance" in err
+    code, out, _ = run("sample", folder, "--steps", 3, "--dry-run", "--json")
+    assert json.loads(out)["solver"] == "calibrated"
+    code, out, _ = run("solvers", "--show", f"{folder}", "--steps", 3)
+    assert out.startswith("calibrated on calibrated: 3 network calls to t = 0")
+    code, out, _ = run("solvers", "--show", table_path(folder, 3), "--json")
+    assert json.loads(out)["table"]["rows"][2]["b"] == [1.0]
+
+
+def test_a_table_elsewhere_is_named_by_its_file(run: Any, folder: Path, saved: SavedTable) -> None:
+    saved.write("mine.json")
+    code, out, _ = run("sample", folder, "--solver", "mine.json", "--steps", 3, "--dry-run", "--json")
+    assert (code, json.loads(out)["solver"]) == (0, "calibrated")
+    assert run("sample", folder, "--solver", "mine.json", "--steps", 5, "--dry-run")[0] == 2
+
+
+def test_a_table_that_is_no_better_is_not_written(run: Any, folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("polydiff.calibrate.fit", lambda problem, numbers: iter([(numbers, 0.0)]))
+    code, out, err = run("calibrate", folder, "--steps", 3, "--seeds", 2)
+    assert (code, out) == (1, "")
+    assert "nothing was written" in err
+    assert tables_in(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["calibrate", "model"], 2, "Missing option '--steps'"),
+        (["calibrate", "model", "--steps", "1"], 2, "one call leaves nothing to calibrate"),
+        (["calibrate", "model", "--steps", "3", "--seeds", "1"], 2, "too few"),
+        (["calibrate", "nowhere/model", "--steps", "3"], 2, "no such model folder"),
+        (["calibrate", "model", "--steps", "3", "-o", "model"], 1, "cannot be written"),
+        (["sample", "model", "--steps", "7", "--solver", "calibrated"], 2, "no calibrated table of 7 steps"),
+        (["sample", "model", "--solver", "none.json"], 2, "none.json: cannot be read"),
+        (["sample", "model", "--solver", "model/model.json"], 2, "not a calibrated table"),
+        (["solvers", "--show", "./model", "--steps", "9"], 2, "no calibrated table of 9 steps; there are none"),
+    ],
+)
+def test_bad_input_is_one_line(run: Any, folder: Path, words: list[str], code: int, message: str) -> None:
+    found = run(*words)
+    assert found[0] == code
+    assert message in found[2]
+    assert len(found[2].strip().splitlines()) == 1
+    assert not os.path.exists("samples")
