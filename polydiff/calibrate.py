@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from polydiff.conditions import Categorical, Real
-from polydiff.engine.calibration import Case, Problem, best_start, distance
+from polydiff.engine.calibration import Case, Problem, best_start, check_processes, distance
 from polydiff.engine.calibration import calibrate as fit
 from polydiff.engine.noise import uniform
 from polydiff.engine.requests import begin
@@ -65,6 +65,7 @@ def calibrate(
         raise UsageError(f"--steps {steps}: one call leaves nothing to calibrate, give 2 or more.")
     if seeds < 2:
         raise UsageError(f"--seeds {seeds}: too few to tell a table by, give 2 or more.")
+    check_processes(model.domain.processes())
     say(f"reference: {seeds} samples by {REFERENCE_CALLS} calls")
     problem = reference_problem(model, range(seed, seed + seeds), REFERENCE_CALLS, device)
     tables = known_tables(model.schedule, steps)

@@ -104,7 +104,7 @@ def test_a_copy_of_a_model_has_its_tables(tuned: Model, tmp_path: Path) -> None:
 def test_a_table_for_another_schedule_is_refused(folder: Path, saved: SavedTable) -> None:
     other = saved.model_copy(update={"schedule": Part(name="edm.v1", options={"sigma_max": 40.0})})
     other.write(table_path(folder, 3))
-    with pytest.raises(UsageError, match=r"3.json: calibrated for the schedule edm.v1\(sigma_max=40.0\), and"):
+    with pytest.raises(UsageError, match=r"3.json: calibrated for the schedule edm.v1\(sigma_max=40.0\)"):
         load(folder).plan(1, 0, steps=3)
     assert load(folder).plan(1, 0, steps=4).table.nfe == 4
 
@@ -113,7 +113,8 @@ def test_the_command_writes_into_the_folder_and_reports(run: Any, folder: Path) 
     code, out, err = run("calibrate", folder, "--steps", 3, "--seeds", 2, "--json")
     report = json.loads(out)
     assert code == 0
-    assert report["better"] and report["distances"]["calibrated"] < report["distances"]["start"]
+    assert report["better"]
+    assert report["distances"]["calibrated"] < report["distances"]["start"]
     assert list(tables_in(folder)) == [3] == [int(Path(report["file"]).stem)]
     assert "round 1: distance" in err
     code, out, _ = run("sample", folder, "--steps", 3, "--dry-run", "--json")
@@ -150,7 +151,7 @@ def test_a_table_that_is_no_better_is_not_written(run: Any, folder: Path, monkey
         (["sample", "model", "--steps", "7", "--solver", "calibrated"], 2, "no calibrated table of 7 steps"),
         (["sample", "model", "--solver", "none.json"], 2, "none.json: cannot be read"),
         (["sample", "model", "--solver", "model/model.json"], 2, "not a calibrated table"),
-        (["solvers", "--show", "./model", "--steps", "9"], 2, "no calibrated table of 9 steps; there are none"),
+        (["solvers", "--show", "./model", "--steps", "9"], 2, "no calibrated table of 9 steps"),
     ],
 )
 def test_bad_input_is_one_line(run: Any, folder: Path, words: list[str], code: int, message: str) -> None:

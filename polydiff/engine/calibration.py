@@ -25,7 +25,7 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.point_exact import PointExact, point_exact
-from polydiff.engine.processes import Fixed, Process
+from polydiff.engine.processes import Fixed, Gaussian, Process
 from polydiff.engine.sampling import Run, sample, step
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
@@ -90,6 +90,14 @@ class Problem:
         return torch.cat(parts, 1)
 
 
+def check_processes(processes: Mapping[str, Process]) -> None:
+    """Raise a UsageError for a component of a space in which states cannot be subtracted."""
+    for name, process in processes.items():
+        if not isinstance(process, Gaussian | Fixed):
+            kind = type(process).__name__
+            raise UsageError(f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned")
+
+
 def distance(problem: Problem, table: Table) -> float:
     """Root mean square distance of the table's ends to the cases', in units of the ends' deviation."""
     return _distance(problem, problem.squares(problem.ends(table)))
@@ -127,6 +135,7 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 6) -> Iterator[
     >>> after < before / 10
     True
     """
+    check_processes(problem.processes)
     if start.calls < 2:
         raise UsageError("one call leaves nothing to calibrate: give at least 2 steps")
     here, states = start, problem.ends(_deep(start, problem.schedule))

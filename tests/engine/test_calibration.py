@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
@@ -9,7 +11,7 @@ from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
 from polydiff.calibrate import known_tables
 from polydiff.engine.calibration import Case, Problem, best_start, calibrate, distance
 from polydiff.engine.point_exact import PointExact, point_exact
-from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.processes import Fixed, Gaussian, Torus
 from polydiff.engine.sampling import sample, start
 from polydiff.engine.schedules import EDM, Schedule
 from polydiff.engine.solvers import make_table
@@ -128,3 +130,10 @@ def test_one_call_and_tables_of_other_kinds_are_refused():
         next(calibrate(task, point_exact(make_table("ddim", EDM(), 1), EDM())))
     with pytest.raises(UsageError, match="can be tuned"):
         best_start(task, [make_table("ddpm", EDM(), 3)])
+
+
+def test_components_on_curved_spaces_are_refused():
+    task = problem(mixture(), EDM(), range(2))
+    curved = replace(task, processes={"x": Torus()})
+    with pytest.raises(UsageError, match="'x' is of the process Torus: only Gaussian ones can be tuned"):
+        next(calibrate(curved, point_exact(make_table("ddim", EDM(), 4), EDM())))
