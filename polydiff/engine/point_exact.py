@@ -6,11 +6,12 @@ s, is
 
     x⁺ = a x + (alpha_s - alpha_t a) Σ_k w_k x̂0_{i-k},      Σ_k w_k = 1
 
-and also the noise of time s if a = sigma_s / sigma_t, as every solver of `polydiff.engine.solvers` has it
-whose read-out is eps or x̂0: a past ε̂ is a sum of the first state and of x̂0. So what may be tuned of n calls
-are the n - 1 inner times, as lambda = log(alpha / sigma); the weights w_1 ... w_i of each row but the first and
-the last, w_0 being what is left; and a factor e^scale of each a but the last, since a state of few steps fits
-another time than its own. The last row returns its x̂0, which is the point whatever the numbers.
+and also the noise of time s if a = sigma_s / sigma_t, as every solver of `polydiff.engine.solvers` has
+it whose read-out is eps or x̂0: a past ε̂ is a sum of the first state and of x̂0. So what may be tuned
+of n calls are the n - 1 inner times, as lambda = log(alpha / sigma); the weights w_1 ... w_i of each
+row but the first and the last, w_0 being what is left; and a factor e^scale of each a but the last,
+since a state of few steps fits another time than its own. The last row returns its x̂0, which is the
+point whatever the numbers.
 """
 
 from __future__ import annotations
