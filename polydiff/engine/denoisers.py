@@ -14,6 +14,10 @@ which is EDM's for alpha = 1 and keeps both the input and the target of F at uni
 schedule. c_noise is a function of log_snr alone, so a trained network outlives its schedule. This is what a
 Gaussian component does; a process on another space says itself what the network sees of it, and how the
 output becomes x̂0.
+
+A denoiser may have a memory and still hold nothing: what it answers under a name that is no component's, such
+as "wave/momentum", is kept in the Run, and the next call finds it in x under that name. Component names have
+no slash, names of memories have one.
 """
 
 from __future__ import annotations
@@ -38,6 +42,15 @@ Denoiser = Callable[[State, Tensor, Mask, Cond], State]
 LOG_SNR_RANGE = 30.0
 
 _GAUSSIAN = Gaussian()
+
+
+def parts(x: State) -> State:
+    """The components of a state, without what a denoiser remembers.
+
+    >>> list(parts({"wave": torch.zeros(1), "wave/momentum": torch.zeros(1)}))
+    ['wave']
+    """
+    return {name: value for name, value in x.items() if "/" not in name}
 
 
 def c_noise(schedule: Schedule, t: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,6 +37,7 @@ class Run:
 
     x: the state, name to (B, N, ...). h: past read-outs of each component, newest first. anchor: the state
     at the newest anchor row, empty while a table has none. row: the row to do next. seeds: int64 (B,).
+    memory: what the denoiser has to find again at its next call (see `denoisers`), empty for most.
     """
 
     x: State
@@ -44,6 +45,7 @@ class Run:
     anchor: State
     row: int
     seeds: Tensor
+    memory: State = field(default_factory=dict)
 
 
 Callback = Callable[[Run], None]
@@ -111,7 +113,8 @@ def step(
             return step(run, table, denoiser, processes, mask, cond)
     row, depth, mask = table.rows[run.row], table.history, mask or {}
     t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
-    x0_hat = denoiser(run.x, t, mask, cond or {})
+    x0_hat = denoiser({**run.x, **run.memory} if run.memory else run.x, t, mask, cond or {})
+    memory = {name: value for name, value in x0_hat.items() if name not in processes}
     anchor = run.x if row.anchor else run.anchor
     x, h = {}, {}
     for name, process in processes.items():
@@ -124,7 +127,7 @@ def step(
             xi = noise(run.seeds, name, run.row + 1, shape, here.dtype)
         x[name] = process.move(here, readouts, row, anchor[name] if row.base else None, xi, real)
         h[name] = readouts[: depth - 1]
-    return Run(x=x, h=h, anchor=anchor, row=run.row + 1, seeds=run.seeds)
+    return Run(x=x, h=h, anchor=anchor, row=run.row + 1, seeds=run.seeds, memory=memory)
 
 
 def sample(
@@ -149,7 +152,7 @@ def sample(
 
 def save_run(run: Run, path: str | Path) -> None:
     """Write a run to one safetensors file, aside first and renamed last: the file is whole or absent."""
-    groups = {"x": run.x, "anchor": run.anchor}
+    groups = {"x": run.x, "anchor": run.anchor, "memory": run.memory}
     tensors = {f"{group}/{name}": value for group, state in groups.items() for name, value in state.items()}
     tensors |= {f"h/{k}/{name}": value for name, past in run.h.items() for k, value in enumerate(past)}
     tensors["seeds"] = run.seeds
@@ -172,14 +175,13 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> Run:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UsageError(f"{path}: not a saved run ({error}); start the sampling again") from None
-    x, anchor, h = {}, {}, {}
+    groups: dict[str, State] = {"x": {}, "anchor": {}, "memory": {}}
     for key in sorted(tensors):
         group, _, name = key.partition("/")
-        if group == "x":
-            x[name] = tensors[key]
-        elif group == "anchor":
-            anchor[name] = tensors[key]
-    for name in x:
+        if group in groups:
+            groups[group][name] = tensors[key]
+    h = {}
+    for name in groups["x"]:
         depth = sum(key.startswith("h/") and key.split("/", 2)[2] == name for key in tensors)
         h[name] = tuple(tensors[f"h/{k}/{name}"] for k in range(depth))
-    return Run(x=x, h=h, anchor=anchor, row=row, seeds=tensors["seeds"])
+    return Run(**groups, h=h, row=row, seeds=tensors["seeds"])

@@ -1,0 +1,148 @@
+"""Classifier-free guidance and its relatives: from one answer away from another, by a scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.guidance.contrast import Interval, entries, halves, inner, strength
+from polydiff.engine.processes.base import masked, per_sample
+from polydiff.engine.schedules import Schedule
+from polydiff.errors import UsageError
+
+
+def cfg(
+    denoiser: Denoiser,
+    scale: float,
+    null: Cond,
+    rescale: float = 0.0,
+    interval: Interval | None = None,
+    schedule: Schedule | None = None,
+) -> Denoiser:
+    """Classifier-free guidance (Ho and Salimans 2022): x̂0 = null + scale (cond - null).
+
+    Conditioned and unconditioned samples go through the network in one call on a doubled batch.
+
+    Args:
+        scale: 1 is no guidance, 0 the unconditioned model.
+        null: what "any" looks like, name to (1, width) or (B, width). A condition that it does not name is
+            never dropped.
+        rescale: how much of the guided x̂0's deviation is set back to the conditioned one's, 0 to 1 (Lin et
+            al. 2024, section 3.4).
+        interval: (low, high) of log_snr outside which the conditioned answer is used alone (Kynkäänniemi et
+            al. 2024); needs `schedule`.
+
+    Errors: UsageError for a rescale out of range, or an interval without a schedule.
+    """
+    if not 0 <= rescale <= 1:
+        raise UsageError(f"rescale must lie between 0 and 1, got {rescale!r}")
+    weight = strength(scale, interval, schedule)
+    if scale == 1 or not null:
+        return denoiser
+    both = halves(denoiser, null)
+
+    def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        with_cond, without = both(x, t, mask, cond)
+        answer = _beyond(without, with_cond, weight(t))
+        return _rescaled(answer, with_cond, mask, rescale) if rescale else answer
+
+    return guided
+
+
+def cfg_zero(
+    denoiser: Denoiser,
+    scale: float,
+    null: Cond,
+    schedule: Schedule,
+    interval: Interval | None = None,
+    zero_from: float | None = 1.0,
+) -> Denoiser:
+    """CFG-Zero* (Fan et al. 2025, eq. 8 and algorithm 1): the unconditioned flow is first scaled so that it
+    fits the conditioned one best, and the flow of the first call is zero.
+
+    The flow of any schedule is that of the rectified flow through the same noise levels: at y = x / (alpha +
+    sigma) it points along y - x̂0, so that with r = y - x̂0 of either answer and s = <r_cond, r_null> / |r_null|²
+
+        y - x̂0 = s r_null + scale (r_cond - s r_null)
+
+    Args:
+        scale, null, interval: as in `cfg`.
+        zero_from: the flow is zero (x̂0 = y) at this t and above; None is never. 1 is the paper's single first
+            step. Made for first-order solvers: a multistep solver goes on using the read-out.
+    """
+    weight = strength(scale, interval, schedule)
+    if scale == 1 or not null:
+        return denoiser
+    both = halves(denoiser, null)
+
+    def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        with_cond, without = both(x, t, mask, cond)
+        factor, size = weight(t), 1 / (schedule.alpha(t) + schedule.sigma(t))
+        result = dict(with_cond)
+        for name, positive in with_cond.items():
+            real = mask.get(name)
+            y = x[name] * per_sample(size, positive)
+            r_cond, r_null = y - positive, y - without[name]
+            fit = inner(r_cond, r_null, real) / inner(r_null, r_null, real).clamp(min=1e-12)
+            r_null = r_null * per_sample(fit, r_null)
+            answer = y - _lerp(r_null, r_cond, factor)
+            if zero_from is not None:
+                answer = torch.where(_over(t >= zero_from, y), y, answer)
+            result[name] = answer
+        return result
+
+    return guided
+
+
+def autoguidance(
+    denoiser: Denoiser,
+    weaker: Denoiser,
+    scale: float,
+    interval: Interval | None = None,
+    schedule: Schedule | None = None,
+) -> Denoiser:
+    """Autoguidance (Karras et al. 2024, eq. 3): away from the errors of a weaker model of the same data and
+    conditions, one that is smaller or less trained: x̂0 = weaker + scale (denoiser - weaker).
+
+    Args:
+        scale: 1 is no guidance.
+        interval, schedule: as in `cfg`.
+    """
+    weight = strength(scale, interval, schedule)
+    if scale == 1:
+        return denoiser
+
+    def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        return _beyond(weaker(x, t, mask, cond), denoiser(x, t, mask, cond), weight(t))
+
+    return guided
+
+
+def _beyond(start: State, through: State, factor: Tensor | float) -> State:
+    return {name: _lerp(start[name], value, factor) for name, value in through.items()}
+
+
+def _lerp(start: Tensor, end: Tensor, factor: Tensor | float) -> Tensor:
+    return torch.lerp(start, end, per_sample(factor, end) if isinstance(factor, Tensor) else factor)
+
+
+def _over(chosen: Tensor, like: Tensor) -> Tensor:
+    return chosen.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _rescaled(answer: State, reference: State, mask: Mask, share: float) -> State:
+    result = {}
+    for name, value in answer.items():
+        real = mask.get(name)
+        ratio = _deviation(reference[name], real) / _deviation(value, real).clamp(min=1e-12)
+        result[name] = value * per_sample(1 + share * (ratio - 1), value)
+    return result
+
+
+def _deviation(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Root mean square about the mean over a sample's real entries, (B,) float64."""
+    x = masked(x, mask)
+    count = entries(x, mask)
+    mean = x.double().flatten(1).sum(1) / count
+    return (inner(x, x, None) / count - mean**2).clamp(min=0).sqrt()

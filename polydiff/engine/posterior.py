@@ -1,0 +1,254 @@
+r"""Posterior sampling: what the data is, given a linear measurement of it.
+
+    y = A x0 + std · noise
+
+Each method is a denoiser around a denoiser, for any schedule, solver and grid, and adds to x̂0 an estimate of
+
+    Cov[x0 | x] Aᵀ (std² + A Cov[x0 | x] Aᵀ)⁻¹ (y - A x̂0)
+
+which is exact where x0 given x is Gaussian with mean x̂0. They differ in what stands for the covariance, within
+the brackets (V) and before them (K), where (sigma² / alpha) Jᵀ, J the Jacobian of the network, is the true one:
+
+                V                              K                       differentiates the network
+    dps         0, and a step length           (sigma² / alpha) Jᵀ     once a call
+    pigdm       r² I                           (sigma² / alpha) Jᵀ     once a call
+    mmps        (sigma² / alpha) Jᵀ            (sigma² / alpha) Jᵀ     1 + iterations times
+    diffpir     sigma² / (alpha² lambda) I     the same                never
+
+Aᵀ comes from A by automatic differentiation, the inverse is applied by conjugate gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
+from polydiff.engine.gradients import added, graph, leaves, pull, tweedie_factor
+from polydiff.engine.guidance.contrast import inner
+from polydiff.engine.processes.base import masked, per_sample
+from polydiff.engine.schedules import Schedule
+from polydiff.errors import UsageError
+
+Operator = Callable[[State, Mask], Tensor]
+
+#: where the noise of a prior is so large that it stands for no prior at all, in units of data
+LARGEST_VARIANCE = 1e8
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """y = A x0 + std · noise.
+
+    operator: A, linear and differentiable, from clean states (B, N, ...), padding zero, and masks to (B, ...).
+    Each sample's row must depend on that sample alone. y: (B, ...), or (1, ...) for all samples the same.
+    std: deviation of the noise, 0 or more, a number or a tensor that fits y.
+
+    >>> seen = Measurement(lambda x0, mask: x0["x"][:, :2], torch.ones(1, 2, 1), 0.1)
+    >>> state = {"x": torch.zeros(3, 4, 1)}
+    >>> seen.log_likelihood(state).tolist()            # -1 / (2 · 0.1²) for each of two values
+    [-100.0, -100.0, -100.0]
+    """
+
+    operator: Operator
+    y: Tensor
+    std: float | Tensor = 0.0
+
+    def __post_init__(self) -> None:
+        if bool((torch.as_tensor(self.std) < 0).any()):
+            raise UsageError(f"std must be 0 or more, got {self.std}")
+
+    def residual(self, x0: State, mask: Mask) -> Tensor:
+        """y - A x0, (B, ...)."""
+        made = self.operator({k: masked(v, mask.get(k)) for k, v in parts(x0).items()}, mask)
+        if made.shape[1:] != self.y.shape[1:] or len(self.y) not in (1, len(made)):
+            raise UsageError(f"the operator gives {tuple(made.shape)}, which y of {tuple(self.y.shape)} is not")
+        return self.y.to(made) - made
+
+    def log_likelihood(self, x0: State, mask: Mask | None = None, variance: Tensor | float = 0.0) -> Tensor:
+        """log p(y | x0) but for a constant, (B,) float64; `variance` (B,) widens the noise."""
+        r = self.residual(x0, mask or {})
+        wide = variance if isinstance(variance, float) else per_sample(variance, r.double())
+        return -0.5 * (r.double() ** 2 / (self._variance(r.double()) + wide)).flatten(1).sum(1)
+
+    def _variance(self, like: Tensor) -> Tensor:
+        return torch.as_tensor(self.std).to(like) ** 2
+
+
+class _View:
+    """One answer of a denoiser at (x, t), the linear maps that belong to it, and the residual r = y - A x̂0."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        measurement: Measurement,
+        schedule: Schedule,
+        call: tuple[State, Tensor, Mask, Cond],
+        jacobian: bool,
+    ) -> None:
+        x, self.t, self.mask, cond = call
+        self.schedule, self._measurement = schedule, measurement
+        if jacobian:
+            with graph():
+                self._here = leaves(x)
+                self.x0 = denoiser(self._here, self.t, self.mask, cond)
+        else:
+            self.x0 = denoiser(x, self.t, self.mask, cond)
+        with graph():
+            self._clean = leaves(parts(self.x0))
+            self._negative = measurement.residual(self._clean, self.mask)
+        self.r = self._negative.detach()
+        self.variance = measurement._variance(self.r)
+        self._factor = tweedie_factor(schedule, self.t)
+
+    def adjoint(self, v: Tensor) -> State:
+        """Aᵀ v."""
+        return pull({"y": self._negative}, self._clean, {"y": -v})
+
+    def forward(self, change: State) -> Tensor:
+        """A applied to a state in which unnamed components are zero."""
+        state = {k: change.get(k, torch.zeros_like(v)) for k, v in parts(self.x0).items()}
+        state = {k: masked(v, self.mask.get(k)) for k, v in state.items()}
+        return self._measurement.operator(state, self.mask).detach()
+
+    def covariance(self, change: State) -> State:
+        """(sigma² / alpha) Jᵀ, as the network has it."""
+        slope = pull(self.x0, self._here, change)
+        return {name: per_sample(self._factor, v) * v for name, v in slope.items()}
+
+    def solve(self, prior: Callable[[State], State], iterations: int) -> Tensor:
+        """(std² + A prior Aᵀ)⁻¹ r."""
+        return conjugate_gradients(
+            lambda v: self.variance * v + self.forward(prior(self.adjoint(v))), self.r, iterations
+        )
+
+    def moved(self, change: State) -> State:
+        return added(self.x0, change, torch.ones_like(self.t))
+
+
+def conjugate_gradients(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+    """matrix⁻¹ b for each sample of b (B, ...), from zero (Hestenes and Stiefel 1952). A sample for which a
+    direction has no positive curvature, or nothing is left to do, stays where it is."""
+    x, r, p = torch.zeros_like(b), b, b
+    size = start = inner(r, r, None)
+    for _ in range(iterations):
+        turned = matrix(p)
+        curvature = inner(p, turned, None)
+        go = (curvature > 0) & (size > 1e-14 * start)
+        length = per_sample(torch.where(go, size / curvature, 0.0), b)
+        x, r = x + length * p, r - length * turned
+        left = inner(r, r, None)
+        p = r + per_sample(torch.where(go, left / size, 0.0), b) * p
+        size = left
+    return x
+
+
+def _posterior(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    schedule: Schedule,
+    correction: Callable[[_View], State],
+    jacobian: bool = True,
+) -> Denoiser:
+    def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        view = _View(denoiser, measurement, schedule, (x, t, mask, cond), jacobian)
+        return view.moved(correction(view))
+
+    return informed
+
+
+def dps(denoiser: Denoiser, measurement: Measurement, schedule: Schedule, scale: float = 1.0) -> Denoiser:
+    """Diffusion posterior sampling (Chung et al. 2023, eq. 16): x̂0 stands for x0, with no doubt left.
+
+    As in the paper the gradient is that of |r| and not of its square, here in units in which `scale` = 1 is
+    the likelihood's own gradient once the residual is as large as the noise. Many small steps are needed.
+
+    Errors: UsageError for a std of 0.
+    """
+    if bool((torch.as_tensor(measurement.std) == 0).any()):
+        raise UsageError("dps needs a std above 0; mmps, pigdm and diffpir do without")
+
+    def correction(view: _View) -> State:
+        weighted = view.r / view.variance.sqrt()
+        rms = (inner(weighted, weighted, None) / (view.r != 0).flatten(1).sum(1).clamp(min=1)).sqrt()
+        v = weighted / view.variance.sqrt() / per_sample(rms.clamp(min=1e-12), view.r)
+        return view.covariance(view.adjoint(scale * v))
+
+    return _posterior(denoiser, measurement, schedule, correction)
+
+
+def pigdm(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    schedule: Schedule,
+    sigma_data: float = 1.0,
+    iterations: int = 20,
+) -> Denoiser:
+    """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I with r² = sigma² s² / (alpha² s² +
+    sigma²), the covariance of what data N(0, s² I) can still be. Exact for such data.
+
+    Args:
+        sigma_data: s.
+        iterations: most steps of conjugate gradients, each one A and one Aᵀ.
+    """
+
+    def correction(view: _View) -> State:
+        r2 = remaining_variance(view.schedule, view.t, sigma_data)
+        v = view.solve(lambda change: _scaled(change, r2), iterations)
+        return view.covariance(view.adjoint(v))
+
+    return _posterior(denoiser, measurement, schedule, correction)
+
+
+def mmps(denoiser: Denoiser, measurement: Measurement, schedule: Schedule, iterations: int = 3) -> Denoiser:
+    """Moment matching posterior sampling (Rozet et al. 2024, eq. 15 and 17): V is the network's own covariance.
+    Exact for Gaussian data of any covariance, with as many iterations as y has entries.
+
+    Args:
+        iterations: most steps of conjugate gradients, each one more derivative of the network.
+    """
+
+    def correction(view: _View) -> State:
+        return view.covariance(view.adjoint(view.solve(view.covariance, iterations)))
+
+    return _posterior(denoiser, measurement, schedule, correction)
+
+
+def diffpir(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    schedule: Schedule,
+    strength: float = 1.0,
+    iterations: int = 20,
+) -> Denoiser:
+    """DiffPIR (Zhu et al. 2023, eq. 13): x̂0 ← argmin |y - A x|² / (2 std²) + strength (alpha² / sigma²) |x - x̂0|²
+    / 2. It never differentiates the network.
+
+    Args:
+        strength: lambda, how much x̂0 is trusted.
+        iterations: most steps of conjugate gradients, each one A and one Aᵀ.
+
+    Errors: UsageError for a strength that is not positive.
+    """
+    if not strength > 0:
+        raise UsageError(f"strength must be above 0, got {strength!r}")
+
+    def correction(view: _View) -> State:
+        variance = (torch.exp(-view.schedule.log_snr(view.t)) / strength).clamp(max=LARGEST_VARIANCE)
+        v = view.solve(lambda change: _scaled(change, variance), iterations)
+        return _scaled(view.adjoint(v), variance)
+
+    return _posterior(denoiser, measurement, schedule, correction, jacobian=False)
+
+
+def remaining_variance(schedule: Schedule, t: Tensor, sigma_data: float = 1.0) -> Tensor:
+    """Var[x0 | x] of data N(0, sigma_data²), at t (B,)."""
+    signal, noise = (schedule.alpha(t) * sigma_data) ** 2, schedule.sigma(t) ** 2
+    return noise * sigma_data**2 / (signal + noise)
+
+
+def _scaled(change: State, factor: Tensor) -> State:
+    return {name: per_sample(factor, value) * value for name, value in change.items()}
