@@ -1,0 +1,263 @@
+r"""Particles: many runs of one sample, weighed against each other, so that the error goes with their number.
+
+    for each row:    twist(x̂0, t)  ──▶  weights  ──▶  resample, where few carry all the weight
+                     x̂0 + (sigma² / alpha) ∇ twist  ──▶  step  ──▶  weights: chance under the model
+                                                                     over chance under the twisted step
+
+This is the twisted diffusion sampler (Wu et al. 2023, algorithm 1): the target at time t is p(x_t) exp(twist),
+and as the twist at the end is the log-likelihood itself, the weighted particles are samples of p(x0)
+exp(log-likelihood) as their number grows, however poor the twists on the way (and for the model with its
+discrete steps). Rows without noise cannot be bent; they are taken as the model takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
+from polydiff.engine.gradients import added, graph, leaves, pull, tweedie_factor
+from polydiff.engine.guidance.contrast import inner
+from polydiff.engine.noise import as_seeds, noise, uniform
+from polydiff.engine.posterior import Measurement, remaining_variance
+from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.processes.base import Process, masked, per_sample
+from polydiff.engine.sampling import Run, start, step
+from polydiff.engine.schedules import Schedule
+from polydiff.engine.table import Row, Table
+from polydiff.errors import UsageError
+
+Twist = Callable[[State, Tensor, Mask], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Particles:
+    """K particles of each of B samples, between two rows.
+
+    run: all of them, B·K rows, those of a sample together. log_weights: (B, K), since the last resampling.
+    twist: (B, K), the twist that the weights hold already. effective: (B,), 1 / Σ weight², from 1 to K.
+    """
+
+    run: Run
+    log_weights: Tensor
+    twist: Tensor
+
+    @property
+    def effective(self) -> Tensor:
+        return 1 / self.log_weights.softmax(1).square().sum(1)
+
+    @property
+    def weights(self) -> Tensor:
+        """(B, K), one in sum."""
+        return self.log_weights.softmax(1)
+
+    @property
+    def x(self) -> State:
+        """Name to (B, K, N, ...)."""
+        return {k: v.unflatten(0, tuple(self.log_weights.shape)) for k, v in self.run.x.items()}
+
+    def drawn(self, seeds: int | Sequence[int] | Tensor) -> State:
+        """One particle of each sample, by its weight: name to (B, N, ...)."""
+        seeds = as_seeds(seeds, self.log_weights.device)
+        chosen = systematic(self.weights, uniform(seeds, "drawn", 0, (1,)), 1)
+        return {name: value[torch.arange(len(value)), chosen[:, 0]] for name, value in self.x.items()}
+
+
+def measured(measurement: Measurement, schedule: Schedule, sigma_data: float = 1.0) -> Twist:
+    """The twist of a linear measurement: log p(y | x̂0), its noise widened by what data of deviation sigma_data
+    can still be, so that early weights are gentle; the likelihood itself at t = 0. For an operator whose rows
+    have about unit length. Errors: UsageError for a std of 0, which no particle can meet."""
+    if bool((torch.as_tensor(measurement.std) == 0).any()):
+        raise UsageError("particles need a measurement with a std above 0")
+
+    def twist(x0_hat: State, t: Tensor, mask: Mask) -> Tensor:
+        return measurement.log_likelihood(x0_hat, mask, remaining_variance(schedule, t, sigma_data))
+
+    return twist
+
+
+def particle_seeds(seeds: int | Sequence[int] | Tensor, count: int) -> Tensor:
+    """Seeds (B · count,) of each sample's particles; more particles begin with the same ones.
+
+    >>> torch.equal(particle_seeds([3, 7], 4)[4:6], particle_seeds(7, 2))
+    True
+    """
+    return (uniform(as_seeds(seeds), "particles", 0, (count,)) * 2**53).long().flatten()
+
+
+def systematic(weights: Tensor, offset: Tensor, count: int) -> Tensor:
+    """Which of K particles (B, K) live on, int64 (B, count): each as often as `count` times its weight, rounded
+    up or down (Kitagawa 1996). offset: uniform (B, 1).
+
+    >>> systematic(torch.tensor([[0.5, 0.1, 0.4]]), torch.tensor([[0.5]]), 4).tolist()
+    [[0, 0, 2, 2]]
+    """
+    edges = weights.double().cumsum(1)
+    places = (torch.arange(count, device=weights.device) + offset.double()) / count * edges[:, -1:]
+    return torch.searchsorted(edges, places).clamp(max=weights.shape[1] - 1)
+
+
+def sample_particles(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    table: Table,
+    twist: Twist,
+    seeds: int | Sequence[int] | Tensor,
+    count: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    mask: Mask | None = None,
+    cond: Cond | None = None,
+    init: State | None = None,
+    *,
+    bend: float = 1.0,
+    resample_below: float = 0.5,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Particles]:
+    """The particles after each row; those of the last one are the weighted samples.
+
+    Args:
+        table: of a solver with noise in its rows, such as ddpm.
+        twist: from x̂0 (name to (B·K, N, ...), padding zero), t (B·K,) and masks to (B·K,), differentiable; at
+            t = 0 it is the log-likelihood or the reward, and x̂0 the sample.
+        seeds: one a sample; count: particles of each.
+        shapes, mask, cond, init: as for `start` and `sample`, of the B samples.
+        bend: how far steps follow the twist's gradient; 0 leaves it to the weights alone (a bootstrap filter),
+            and asks for no derivative.
+        resample_below: share of K to which the effective number may fall before a sample's particles are
+            drawn anew, systematically.
+
+    Errors: UsageError for a component that is neither Gaussian nor Fixed, a count below 1, or a twist that is
+    no (B·K,).
+    """
+    if count < 1:
+        raise UsageError(f"count must be at least 1, got {count}")
+    for name, process in processes.items():
+        if not isinstance(process, Gaussian | Fixed):
+            raise UsageError(f"particles need Gaussian components, and {name!r} is {type(process).__name__}")
+    own = as_seeds(seeds, device)
+    mask, cond = _repeated(mask, count), _repeated(cond, count)
+    run = start(
+        processes, schedule, table, particle_seeds(own, count), shapes, mask, _repeated(init, count), device, dtype
+    )
+    flat = torch.zeros(len(own), count, dtype=torch.float64, device=own.device)
+    state = Particles(run, flat, flat)
+    model = _Twisted(denoiser, twist, schedule, mask, cond, bend)
+    while state.run.row < table.nfe:
+        row = table.rows[state.run.row]
+        look = model(state.run, row)
+        state = _weighed(state, look.twist)
+        state, look = _resampled(state, look, own, resample_below * count)
+        state = _moved(state, look, table, row, processes, mask)
+        if state.run.row == table.nfe:
+            t = torch.full(state.run.seeds.shape, table.end, dtype=torch.float64, device=own.device)
+            state = _weighed(state, model.value(state.run.x, t))
+        yield state
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the network says of the particles before a row, and by how much the twist moves that."""
+
+    x0_hat: State
+    shift: State
+    twist: Tensor
+
+    def at(self, chosen: Tensor) -> _Look:
+        return _Look(_chosen(self.x0_hat, chosen), _chosen(self.shift, chosen), self.twist[chosen])
+
+
+class _Twisted:
+    """The denoiser together with the twist."""
+
+    def __init__(
+        self, denoiser: Denoiser, twist: Twist, schedule: Schedule, mask: Mask, cond: Cond, bend: float
+    ) -> None:
+        self._denoiser, self._twist, self._schedule = denoiser, twist, schedule
+        self._mask, self._cond, self._bend = mask, cond, bend
+
+    def value(self, x0: State, t: Tensor) -> Tensor:
+        value = self._twist({k: masked(v, self._mask.get(k)) for k, v in parts(x0).items()}, t, self._mask)
+        if value.shape != t.shape:
+            raise UsageError(
+                f"the twist must be one number a particle, ({len(t)},), and is {tuple(value.shape)}"
+            )
+        return value
+
+    def __call__(self, run: Run, row: Row) -> _Look:
+        t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
+        x = {**run.x, **run.memory}
+        if not (row.c and self._bend):
+            with torch.no_grad():
+                x0_hat = self._denoiser(x, t, self._mask, self._cond)
+                return _Look(x0_hat, {}, self.value(x0_hat, t).double())
+        with graph():
+            here = leaves(x)
+            x0_hat = self._denoiser(here, t, self._mask, self._cond)
+            value = self.value(x0_hat, t)
+            slope = pull({"twist": value}, here, {"twist": torch.ones_like(value)})
+        factor = self._bend * tweedie_factor(self._schedule, t)
+        shift = {name: per_sample(factor, v) * v for name, v in slope.items() if name in x0_hat}
+        return _Look({k: v.detach() for k, v in x0_hat.items()}, shift, value.detach().double())
+
+
+def _weighed(state: Particles, twist: Tensor) -> Particles:
+    twist = twist.reshape(state.twist.shape).double()
+    return replace(state, log_weights=state.log_weights + twist - state.twist, twist=twist)
+
+
+def _resampled(state: Particles, look: _Look, seeds: Tensor, least: float) -> tuple[Particles, _Look]:
+    """Samples whose effective number is below `least` drawn anew; seeds stay with the places, so that two
+    copies of a particle part."""
+    count = state.log_weights.shape[1]
+    few = (state.effective < least)[:, None]
+    offset = uniform(seeds, "resample", state.run.row, (1,))
+    chosen = torch.where(
+        few, systematic(state.weights, offset, count), torch.arange(count, device=seeds.device)
+    )
+    flat = (chosen + torch.arange(len(chosen), device=seeds.device)[:, None] * count).flatten()
+    run = replace(
+        state.run,
+        x=_chosen(state.run.x, flat),
+        h={name: tuple(past[flat] for past in values) for name, values in state.run.h.items()},
+        anchor=_chosen(state.run.anchor, flat),
+        memory=_chosen(state.run.memory, flat),
+    )
+    weights = torch.where(few, 0.0, state.log_weights)
+    return Particles(run, weights, state.twist.gather(1, chosen)), look.at(flat)
+
+
+def _moved(
+    state: Particles, look: _Look, table: Table, row: Row, processes: Mapping[str, Process], mask: Mask
+) -> Particles:
+    """After the row, with log p(x⁺ | x) - log q(x⁺ | x) on the weights: the twist moved the mean of the step by
+    d, so that the noise c ξ is, under the model, c ξ + d."""
+    run = step(
+        state.run,
+        table,
+        lambda *_: added(look.x0_hat, look.shift, torch.ones_like(look.twist)),
+        processes,
+        mask,
+    )
+    change = torch.zeros_like(look.twist)
+    for name, shift in look.shift.items():
+        process = processes[name]
+        if not isinstance(process, Gaussian):
+            continue
+        d = process.project(shift, mask.get(name)) * (row.b[0] * row.q / row.c)
+        shape = process.noise_shape(tuple(shift.shape[1:]))
+        xi = process.project(noise(run.seeds, name, run.row, shape, shift.dtype), mask.get(name))
+        change -= 0.5 * inner(d, d, None) + inner(d, xi, None)
+    return Particles(run, state.log_weights + change.reshape(state.log_weights.shape), state.twist)
+
+
+def _chosen(state: State, places: Tensor) -> State:
+    return {name: value[places] for name, value in state.items()}
+
+
+def _repeated(tensors: Mapping[str, Tensor] | None, count: int) -> State:
+    return {name: value.repeat_interleave(count, dim=0) for name, value in (tensors or {}).items()}
