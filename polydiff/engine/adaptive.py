@@ -108,34 +108,54 @@ def adaptive(
     """
     if order not in FORMULAS:
         raise UsageError(f"order must be 3 or 5, got {order!r}")
-    if not (rtol > 0 and atol > 0):
-        raise UsageError(f"rtol and atol must be positive, got {rtol:g} and {atol:g}")
-    for name, process in processes.items():
-        if not isinstance(process, Gaussian | Fixed):
-            raise UsageError(
-                f"adaptive steps need Gaussian components, and {name!r} is {type(process).__name__}"
-            )
     with torch.no_grad():
-        flow = _Flow(denoiser, processes, schedule, run, mask or {}, cond or {})
-        return _integrate(flow, FORMULAS[order], rtol, atol, pid, max_calls)
+        flow = Flow(denoiser, processes, schedule, run.x, mask or {}, cond or {})
+        lam, y = flow.begin()
+        control = Control(FORMULAS[order], rtol, atol, pid, max_calls)
+        y, accepted, rejected = integrate(flow, lam, -math.log(SIGMA_MIN), y, control)
+        last = flow.denoised(*flow.at(torch.full_like(lam, -math.log(SIGMA_MIN)), y))
+        return Adaptive({**flow.carried, **last}, flow.calls, accepted, rejected)
 
 
-class _Flow:
-    """The ODE of one batch: slopes of y at lambda (B,), and what lies at its ends."""
+@dataclass(frozen=True)
+class Control:
+    """How steps are chosen; see `adaptive`."""
+
+    formula: Formula
+    rtol: float
+    atol: float
+    pid: tuple[float, float, float] = (0.4, 0.3, 0.0)
+    max_calls: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not (self.rtol > 0 and self.atol > 0):
+            raise UsageError(f"rtol and atol must be positive, got {self.rtol:g} and {self.atol:g}")
+
+
+class Flow:
+    """The ODE of one batch: slopes of y at lambda (B,), and what lies at its ends.
+
+    Errors: UsageError for a process that is not Gaussian.
+    """
 
     def __init__(
         self,
         denoiser: Denoiser,
         processes: Mapping[str, Process],
         schedule: Schedule,
-        run: Run,
+        x: State,
         mask: Mask,
         cond: Cond,
     ) -> None:
+        for name, process in processes.items():
+            if not isinstance(process, Gaussian | Fixed):
+                raise UsageError(
+                    f"adaptive steps need Gaussian components, and {name!r} is {type(process).__name__}"
+                )
         self.denoiser, self.schedule, self.mask, self.cond = denoiser, schedule, mask, cond
         self.processes = {name: p for name, p in processes.items() if isinstance(p, Gaussian)}
-        self.carried = {name: x for name, x in run.x.items() if name not in self.processes}
-        self.x = {name: run.x[name] for name in self.processes}
+        self.carried = {name: value for name, value in x.items() if name not in self.processes}
+        self.x = {name: x[name] for name in self.processes}
         some = next(iter(self.x.values()))
         self.calls, self.batch, self.device = 0, len(some), some.device
 
@@ -188,37 +208,31 @@ class _Flow:
         return (total / count.clamp(min=1)).sqrt()
 
 
-def _integrate(
-    flow: _Flow,
-    formula: Formula,
-    rtol: float,
-    atol: float,
-    pid: tuple[float, float, float],
-    max_calls: int,
-) -> Adaptive:
-    lam, y = flow.begin()
-    end = -math.log(SIGMA_MIN)
-    step = ((end - lam) / 20).clamp(min=1e-3)
+def integrate(
+    flow: Flow, place: Tensor, end: float, y: State, control: Control
+) -> tuple[State, Tensor, Tensor]:
+    """y at `end`, from y at `place` (B,) below it, and for each sample the steps taken and refused."""
+    formula, (p, i, d) = control.formula, control.pid
+    exponents = ((p + i + d) / formula.order, -(p + 2 * d) / formula.order, d / formula.order)
+    step = ((end - place) / 20).clamp(min=1e-3)
     past = torch.ones(2, flow.batch, dtype=torch.float64, device=flow.device)
     accepted = torch.zeros(flow.batch, dtype=torch.int64, device=flow.device)
     rejected = torch.zeros_like(accepted)
-    slope = flow.slope(lam, y)
-    p, i, d = pid
-    exponents = ((p + i + d) / formula.order, -(p + 2 * d) / formula.order, d / formula.order)
+    slope = flow.slope(place, y)
     while True:
-        todo = lam < end - 1e-9
+        todo = place < end - 1e-9
         if not bool(todo.any()):
             break
-        if flow.calls > max_calls:
+        if flow.calls > control.max_calls:
             raise PolydiffError(
                 f"No end after {flow.calls} network calls: raise rtol and atol, or max_calls."
             )
-        h = torch.minimum(step, end - lam)
+        h = torch.minimum(step, end - place)
         slopes, target = [slope], y
         for weights, node in zip(formula.a, formula.nodes, strict=True):
             target = _combined(y, slopes, weights, h)
-            slopes.append(flow.slope(lam + node * h, target))
-        scale = {k: atol + rtol * torch.maximum(y[k].abs(), target[k].abs()) for k in y}
+            slopes.append(flow.slope(place + node * h, target))
+        scale = {k: control.atol + control.rtol * torch.maximum(y[k].abs(), target[k].abs()) for k in y}
         zero = {name: torch.zeros_like(value) for name, value in y.items()}
         error = flow.error(_combined(zero, slopes, formula.error, h), scale).clamp(min=1e-10)
         good = todo & (error <= 1)
@@ -226,13 +240,12 @@ def _integrate(
         factor = factor.clamp(0.2, 5.0)
         step = torch.where(todo, h * torch.where(good, factor, factor.clamp(max=0.9)), step)
         past = torch.where(good, torch.stack([error, past[0]]), past)
-        lam = torch.where(good, lam + h, lam)
+        place = torch.where(good, place + h, place)
         y = {name: _where(good, target[name], value) for name, value in y.items()}
         slope = {name: _where(good, slopes[-1][name], value) for name, value in slope.items()}
         accepted += good
         rejected += todo & ~good
-    last = flow.denoised(*flow.at(torch.full_like(lam, end), y))
-    return Adaptive({**flow.carried, **last}, flow.calls, accepted, rejected)
+    return y, accepted, rejected
 
 
 def _where(good: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -47,10 +47,9 @@ class Measurement:
     Each sample's row must depend on that sample alone. y: (B, ...), or (1, ...) for all samples the same.
     std: deviation of the noise, 0 or more, a number or a tensor that fits y.
 
-    >>> seen = Measurement(lambda x0, mask: x0["x"][:, :2], torch.ones(1, 2, 1), 0.1)
-    >>> state = {"x": torch.zeros(3, 4, 1)}
-    >>> seen.log_likelihood(state).tolist()            # -1 / (2 · 0.1²) for each of two values
-    [-100.0, -100.0, -100.0]
+    >>> seen = Measurement(lambda x0, mask: x0["x"][:, :2], torch.ones(1, 2, 1), 0.5)
+    >>> seen.log_likelihood({"x": torch.zeros(3, 4, 1)}).tolist()      # -1 / (2 · 0.5²) for each of two
+    [-4.0, -4.0, -4.0]
     """
 
     operator: Operator
