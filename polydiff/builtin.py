@@ -66,11 +66,26 @@ _PARTS = {
         "polydiff.engine.guidance",
         {
             "cfg": ("cfg", "Classifier-free guidance"),
+            "cfg_zero": ("cfg_zero", "CFG-Zero*: the unconditioned flow fitted, the first one zero"),
+            "apg": ("apg", "Adaptive projected guidance: strong scales without glare"),
+            "autoguidance": ("autoguidance", "Away from a weaker model"),
+            "classifier": ("classifier", "Towards a class, by a classifier of noisy states"),
+            "steer": ("steer", "Along the gradient of an energy or a reward"),
+            "threshold": ("threshold", "x0 kept within what data can be"),
             "inpaint": ("inpaint", "Keep a known region"),
         },
     ),
 }
 
+_POSTERIOR = (
+    "polydiff.engine.posterior",
+    {
+        "dps": ("dps", "Posterior of a linear measurement, by the residual's gradient"),
+        "pigdm": ("pigdm", "The same, with a covariance for data of one deviation"),
+        "mmps": ("mmps", "The same, with the network's own covariance"),
+        "diffpir": ("diffpir", "The same, without a derivative of the network"),
+    },
+)
 
 # solver: order of convergence, noise, network calls a step, source
 _FACTS = {
@@ -98,7 +113,7 @@ def _facts(kind: str, name: str) -> dict[str, str]:
 def polydiff_components() -> list[ComponentInfo]:
     return [
         ComponentInfo(kind, name, 1, f"{module}:{attribute}", summary, _facts(kind, name))
-        for kind, (module, parts) in _PARTS.items()
+        for kind, (module, parts) in (*_PARTS.items(), ("guidance", _POSTERIOR))
         for name, (attribute, summary) in parts.items()
     ]
 

@@ -37,6 +37,8 @@ class SamplingDefaults(Strict):
     grid: str | None = None
     grid_options: dict[str, Any] = Field(default_factory=dict)
     steps: int = Field(default=20, ge=1)
+    guidance: str = "cfg"
+    guidance_options: dict[str, Any] = Field(default_factory=dict)
     guidance_scale: float = Field(default=1.0, ge=0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     guidance_interval: tuple[float, float] | None = None

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from polydiff.domain import Domain, SampleRequest
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.encoding import encode
-from polydiff.engine.guidance import cfg
 from polydiff.engine.requests import Request, default_batch_size, sample_requests
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.given import ends_of, source_of, target_of
+from polydiff.guiding import Wrap, check_guidance, guided, name_of
 from polydiff.provenance import Provenance, versions
 from polydiff.registry import get_registry
 from polydiff.samples import Sample
@@ -45,6 +45,7 @@ class Plan:
     batch_size: int
     device: str
     record: Provenance
+    wrap: Wrap | None = None  # guidance of the caller's own
     _noises: dict[str, tuple[State, State]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -161,6 +162,7 @@ class Plan:
             "grid": record.grid,
             "steps": record.steps,
             "network_calls": self.table.nfe,
+            "guidance": record.guided_by or record.guidance,
             "guidance_scale": record.guidance_scale,
             "source": record.source.model_dump() if record.source else None,
             "batch_size": self.batch_size,
@@ -172,24 +174,7 @@ class Plan:
 
     def denoiser(self) -> Denoiser:
         """The model's denoiser with the guidance of the plan and what the domain adds to it."""
-        return self.model.domain.guided(self._guided(), self.model.schedule)
-
-    def _guided(self) -> Denoiser:
-        denoiser, record = self.model.denoiser(self.device), self.record
-        if record.guidance_scale == 1:
-            return denoiser
-        null = {
-            name: torch.tensor([row], device=self.device)
-            for name, row in self.model.conditions.null().items()
-        }
-        return cfg(
-            denoiser,
-            record.guidance_scale,
-            null,
-            rescale=record.guidance_rescale,
-            interval=record.guidance_interval,
-            schedule=self.model.schedule,
-        )
+        return guided(self.model, self.record, self.device, self.wrap)
 
     def provenance(self, index: int, request: SampleRequest) -> Provenance:
         """The record of one sample of the plan."""
@@ -209,6 +194,7 @@ def make_plan(
     solver: str | Table | None,
     grid: str | None,
     guidance_scale: float | None,
+    guidance: str | Wrap | None,
     source: Any,
     target: Any,
     share: float | None,
@@ -243,6 +229,11 @@ def make_plan(
     scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     if not (math.isfinite(scale) and scale >= 0):
         raise UsageError(f"guidance_scale must be a number of 0 or more, got {scale}.")
+    name = guidance if isinstance(guidance, str) else defaults.guidance
+    # Options belong to the default that they were written for.
+    chosen_options = defaults.guidance_options if name == defaults.guidance else {}
+    guidance_name = check_guidance(name, chosen_options, defaults.guidance_rescale)
+    wrap = None if isinstance(guidance, str) else guidance
     if isinstance(solver, Table):
         table, solver_name, grid_name = solver, solver.solver, solver.grid
     else:
@@ -264,6 +255,9 @@ def make_plan(
         solver=solver_name,
         grid=grid_name,
         steps=table.nfe,
+        guidance=guidance_name,
+        guidance_options=dict(chosen_options),
+        guided_by=name_of(wrap),
         guidance_scale=scale,
         guidance_rescale=defaults.guidance_rescale,
         guidance_interval=defaults.guidance_interval,
@@ -274,11 +268,12 @@ def make_plan(
         threads=torch.get_num_threads(),
         versions=versions(*([plugin] if plugin else [])),
     )
+    guided(model, record, device, wrap)  # what is wrong with an option shows here
     for _, request in asks[:1]:
         engine_request(model, request, strength)  # what is wrong with a source shows here
         if goal is not None:
             ends_of(domain, request)
-    return Plan(model, table, asks, strength, size, device, record)
+    return Plan(model, table, asks, strength, size, device, record, wrap)
 
 
 def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
@@ -287,7 +282,7 @@ def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
 
     def watched(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         x0_hat = denoiser(x, t, mask, cond)
-        watch(t, x0_hat)
+        watch(t, parts(x0_hat))
         return x0_hat
 
     return watched

@@ -49,6 +49,9 @@ class Provenance(Strict):
     solver: str
     grid: str
     steps: int
+    guidance: str = "cfg"
+    guidance_options: dict[str, Any] = Field(default_factory=dict)
+    guided_by: str = ""  # a function of the caller's, which no record can hold
     guidance_scale: float = 1.0
     guidance_rescale: float = 0.0
     guidance_interval: tuple[float, float] | None = None

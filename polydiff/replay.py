@@ -65,7 +65,10 @@ def replay(record_path: str | Path, model: str | Path | Model | None = None) -> 
 
 
 def _again(model: Model, record: Provenance) -> Sample:
-    guidance = {name: getattr(record, name) for name in ("guidance_rescale", "guidance_interval")}
+    names = ("guidance", "guidance_options", "guidance_rescale", "guidance_interval")
+    guidance = {name: getattr(record, name) for name in names}
+    if record.guided_by:
+        raise UsageError(f"This sample was guided by {record.guided_by}, a function that no record can hold.")
     source = record.source
     if source and not source.path:
         raise UsageError("The source of this sample was never a file, so it cannot be read again.")

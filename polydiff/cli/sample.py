@@ -39,6 +39,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--solver", help="`polydiff solvers` lists them.")
 @click.option("--grid", help="Where the solver stops along the way.")
 @click.option("--guidance-scale", type=float, help="1 follows the conditions, more exaggerates them.")
+@click.option("--guidance", help="How it does: cfg, cfg_zero or apg. [the model's, mostly cfg]")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="A file to vary or keep parts of.")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="A file to go to from that one.")
 @click.option("--share", type=float, help="How far to go: 0 to 1. [-n samples, evenly from end to end]")
