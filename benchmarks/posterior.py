@@ -1,8 +1,8 @@
 """Distance to the exact posterior on closed forms: `python -m benchmarks.posterior`.
 
-Four inverse problems whose posterior is a Gaussian or a mixture of Gaussians. Every method has the same exact
-denoiser, the EDM process and a Karras grid; azula's run in the same process where it is installed. Also how far
-the likelihood is from the closed form, and a state from what becomes of it there and back. See README.md.
+Four inverse problems whose posterior is a Gaussian or a mixture of Gaussians. Every method has the same
+exact denoiser, the EDM process and a Karras grid; azula's run in the same process where it is installed. Also
+how far the likelihood is from the closed form, and a state from itself there and back. See README.md.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def posteriors() -> dict[str, dict[str, list[float | None]]]:
 
 
 def likelihoods() -> dict[str, dict[str, float]]:
-    """Mean error of the log density of 8 draws over its mean size: the exact trace at two tolerances, 16 probes at the first."""
+    """Mean error of the log density of 8 draws, over its mean size."""
     result = {}
     for problem in problems()[:4]:
         x = draws(problem, 8, 3)

@@ -25,8 +25,8 @@ SHARED = ("rescale", "interval", "schedule")
 
 
 def check_guidance(name: str, options: Mapping[str, Any], rescale: float) -> str:
-    """The full name of a guidance. UsageError where it does not exist, needs more than a scale, or does not take
-    an option or the rescale."""
+    """The full name of a guidance. UsageError where it does not exist, needs more than a scale, or does not
+    take an option or the rescale."""
     registry = get_registry()
     takes = list(inspect.signature(registry.component("guidance", name)).parameters)
     if tuple(takes[:3]) != REQUIRED:

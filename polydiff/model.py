@@ -223,8 +223,8 @@ class Model:
             solver, grid: names ("adams", "karras"); a Table is used as it is. By default the model's
                 calibrated table where it has one of so many steps ("calibrated"; or the file of one).
             guidance_scale: 1 follows the conditions as learned, more exaggerates them.
-            guidance: how it does, by name ("cfg", "cfg_zero", "apg"), or a function that gets the denoiser, cfg
-                in it already, and returns the one to use.
+            guidance: how it does, by name ("cfg", "cfg_zero", "apg"), or a function that gets the denoiser,
+                guided by name already, and returns the one to use.
             source: an example or a file, to vary (`strength` in (0, 1], 1 forgets it), or of which to `keep`
                 a region and make the rest, or `redo` a region and keep the rest.
             denoise: take the source as noisy already, by `strength`: noise is taken away and none added.

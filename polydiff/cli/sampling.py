@@ -134,7 +134,8 @@ class SampleRun:
         rows = [[s["path"], str(s["seed"]), *map(_cell, s["conditions"].values())] for s in plan["samples"]]
         names = list(plan["samples"][0]["conditions"]) if rows else []
         echo_table(["FILE", "SEED", *map(str.upper, names)], rows)
-        for key in ("model", "solver", "grid", "steps", "network_calls", "guidance", "guidance_scale", "device"):
+        shown = ("model", "solver", "grid", "steps", "network_calls", "guidance", "guidance_scale", "device")
+        for key in shown:
             click.echo(f"{key}: {plan[key]}")
         click.echo("Dry run: nothing was made.")
 

@@ -1,6 +1,6 @@
 r"""How likely a model finds data: the density that the probability-flow ODE carries from the prior to it.
 
-For y = x / alpha and tau = log(sigma / alpha) (Chen et al. 2018; Song et al. 2021, section 4.3 and appendix D)
+For y = x / alpha and tau = log(sigma / alpha) (Chen et al. 2018; Song et al. 2021, section 4.3)
 
     d y / d tau = y - x̂0,        log p(y at tau_0) = log N(y at tau_1; 0, e^{2 tau_1} I) + D (tau_1 - tau_0)
                                                      - ∫ tr(∂x̂0 / ∂y) d tau
@@ -26,7 +26,6 @@ from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.nodes import LOWEST_LAMBDA
 from polydiff.engine.noise import as_seeds, noise
-from polydiff.engine.processes import Gaussian
 from polydiff.engine.processes.base import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
@@ -66,7 +65,7 @@ def log_likelihood(
     atol: float = 1e-4,
     max_calls: int = 10_000,
 ) -> Likelihood:
-    """The log density of clean states (B, N, ...) under a model, its Gaussian components given the Fixed ones.
+    """The log density of clean states (B, N, ...) under a model: of Gaussian components given Fixed ones.
 
     It is the density of what the sampler makes in infinitely many steps, smoothed by noise of sigma / alpha =
     0.002, below which no grid places a call.
@@ -79,6 +78,7 @@ def log_likelihood(
     Errors: UsageError for a process that is not Gaussian, or fewer than one probe; PolydiffError after
     `max_calls`.
 
+    >>> from polydiff.engine.processes import Gaussian
     >>> from polydiff.engine.schedules import EDM
     >>> schedule = EDM()
     >>> def unit(x, t, mask, cond):                        # the denoiser of N(0, 1)
@@ -123,9 +123,11 @@ class _Density(Flow):
         traces = []
         for probe in self.probes:
             turned = pull(x0, here, probe)
-            traces.append(sum(inner(probe[k], v, self.mask.get(k)) for k, v in turned.items() if k in probe))
+            parts_of = [inner(probe[k], v, self.mask.get(k)) for k, v in turned.items() if k in probe]
+            traces.append(torch.stack([torch.zeros_like(place), *parts_of]).sum(0))
         columns = y[TRACE].shape[1]
-        total = torch.stack(traces, 1) if columns > 1 else sum(traces)[:, None]
+        total = torch.stack(traces, 1)
+        total = total.sum(1, keepdim=True) if columns == 1 else total
         return {**{name: value - x0[name].detach() for name, value in parts(y).items()}, TRACE: total}
 
     def error(self, error: State, scale: State) -> Tensor:

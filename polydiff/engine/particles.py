@@ -4,9 +4,9 @@ r"""Particles: many runs of one sample, weighed against each other, so that the 
                      x̂0 + (sigma² / alpha) ∇ twist  ──▶  step  ──▶  weights: chance under the model
                                                                      over chance under the twisted step
 
-This is the twisted diffusion sampler (Wu et al. 2023, algorithm 1): the target at time t is p(x_t) exp(twist),
-and as the twist at the end is the log-likelihood itself, the weighted particles are samples of p(x0)
-exp(log-likelihood) as their number grows, however poor the twists on the way (and for the model with its
+This is the twisted diffusion sampler (Wu et al. 2023, algorithm 1): the target at time t is p(x_t)
+exp(twist), and as the twist at the end is the log-likelihood itself, the weighted particles are samples of
+p(x0) exp(log-likelihood) as their number grows, however poor the twists on the way (and for the model with its
 discrete steps). Rows without noise cannot be bent; they are taken as the model takes them.
 """
 
@@ -38,7 +38,7 @@ class Particles:
     """K particles of each of B samples, between two rows.
 
     run: all of them, B·K rows, those of a sample together. log_weights: (B, K), since the last resampling.
-    twist: (B, K), the twist that the weights hold already. effective: (B,), 1 / Σ weight², from 1 to K.
+    twist: (B, K), the twist that the weights hold already.
     """
 
     run: Run
@@ -47,6 +47,7 @@ class Particles:
 
     @property
     def effective(self) -> Tensor:
+        """How many particles count, 1 / Σ weight², (B,), from 1 to K."""
         return 1 / self.log_weights.softmax(1).square().sum(1)
 
     @property
@@ -67,8 +68,8 @@ class Particles:
 
 
 def measured(measurement: Measurement, schedule: Schedule, sigma_data: float = 1.0) -> Twist:
-    """The twist of a linear measurement: log p(y | x̂0), its noise widened by what data of deviation sigma_data
-    can still be, so that early weights are gentle; the likelihood itself at t = 0. For an operator whose rows
+    """The twist of a linear measurement: log p(y | x̂0), its noise widened by what data of that deviation can
+    still be, so that early weights are gentle; the likelihood itself at t = 0. For an operator whose rows
     have about unit length. Errors: UsageError for a std of 0, which no particle can meet."""
     if bool((torch.as_tensor(measurement.std) == 0).any()):
         raise UsageError("particles need a measurement with a std above 0")
@@ -89,8 +90,8 @@ def particle_seeds(seeds: int | Sequence[int] | Tensor, count: int) -> Tensor:
 
 
 def systematic(weights: Tensor, offset: Tensor, count: int) -> Tensor:
-    """Which of K particles (B, K) live on, int64 (B, count): each as often as `count` times its weight, rounded
-    up or down (Kitagawa 1996). offset: uniform (B, 1).
+    """Which of K particles (B, K) live on, int64 (B, count): each as often as `count` times its weight,
+    rounded up or down (Kitagawa 1996). offset: uniform (B, 1).
 
     >>> systematic(torch.tensor([[0.5, 0.1, 0.4]]), torch.tensor([[0.5]]), 4).tolist()
     [[0, 0, 2, 2]]
@@ -126,8 +127,8 @@ def sample_particles(
             t = 0 it is the log-likelihood or the reward, and x̂0 the sample.
         seeds: one a sample; count: particles of each.
         shapes, mask, cond, init: as for `start` and `sample`, of the B samples.
-        bend: how far steps follow the twist's gradient; 0 leaves it to the weights alone (a bootstrap filter),
-            and asks for no derivative.
+        bend: how far steps follow the twist's gradient; 0 leaves it to the weights alone (a bootstrap
+            filter), and asks for no derivative.
         resample_below: share of K to which the effective number may fall before a sample's particles are
             drawn anew, systematically.
 
@@ -141,9 +142,8 @@ def sample_particles(
             raise UsageError(f"particles need Gaussian components, and {name!r} is {type(process).__name__}")
     own = as_seeds(seeds, device)
     mask, cond = _repeated(mask, count), _repeated(cond, count)
-    run = start(
-        processes, schedule, table, particle_seeds(own, count), shapes, mask, _repeated(init, count), device, dtype
-    )
+    init, many = _repeated(init, count), particle_seeds(own, count)
+    run = start(processes, schedule, table, many, shapes, mask, init, device, dtype)
     flat = torch.zeros(len(own), count, dtype=torch.float64, device=own.device)
     state = Particles(run, flat, flat)
     model = _Twisted(denoiser, twist, schedule, mask, cond, bend)
@@ -234,8 +234,8 @@ def _resampled(state: Particles, look: _Look, seeds: Tensor, least: float) -> tu
 def _moved(
     state: Particles, look: _Look, table: Table, row: Row, processes: Mapping[str, Process], mask: Mask
 ) -> Particles:
-    """After the row, with log p(x⁺ | x) - log q(x⁺ | x) on the weights: the twist moved the mean of the step by
-    d, so that the noise c ξ is, under the model, c ξ + d."""
+    """After the row, with log p(x⁺ | x) - log q(x⁺ | x) on the weights: the twist moved the mean of the step
+    by d, so that the noise c ξ is, under the model, c ξ + d."""
     run = step(
         state.run,
         table,

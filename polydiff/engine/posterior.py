@@ -6,8 +6,8 @@ Each method is a denoiser around a denoiser, for any schedule, solver and grid, 
 
     Cov[x0 | x] Aᵀ (std² + A Cov[x0 | x] Aᵀ)⁻¹ (y - A x̂0)
 
-which is exact where x0 given x is Gaussian with mean x̂0. They differ in what stands for the covariance, within
-the brackets (V) and before them (K), where (sigma² / alpha) Jᵀ, J the Jacobian of the network, is the true one:
+which is exact where x0 given x is Gaussian with mean x̂0. They differ in what stands for the covariance,
+within the brackets (V) and before them (K); (sigma² / alpha) Jᵀ, J the network's Jacobian, is the true one:
 
                 V                              K                       differentiates the network
     dps         0, and a step length           (sigma² / alpha) Jᵀ     once a call
@@ -43,8 +43,8 @@ LARGEST_VARIANCE = 1e8
 class Measurement:
     """y = A x0 + std · noise.
 
-    operator: A, linear and differentiable, from clean states (B, N, ...), padding zero, and masks to (B, ...).
-    Each sample's row must depend on that sample alone. y: (B, ...), or (1, ...) for all samples the same.
+    operator: A, linear and differentiable, from clean states (B, N, ...), padding zero, and masks to (B,
+    ...); each sample's row depends on that sample alone. y: (B, ...), or (1, ...) for all samples the same.
     std: deviation of the noise, 0 or more, a number or a tensor that fits y.
 
     >>> seen = Measurement(lambda x0, mask: x0["x"][:, :2], torch.ones(1, 2, 1), 0.5)
@@ -64,7 +64,8 @@ class Measurement:
         """y - A x0, (B, ...)."""
         made = self.operator({k: masked(v, mask.get(k)) for k, v in parts(x0).items()}, mask)
         if made.shape[1:] != self.y.shape[1:] or len(self.y) not in (1, len(made)):
-            raise UsageError(f"the operator gives {tuple(made.shape)}, which y of {tuple(self.y.shape)} is not")
+            shapes = f"{tuple(made.shape)}, and y is {tuple(self.y.shape)}"
+            raise UsageError(f"the operator gives {shapes}: both must have one shape a sample")
         return self.y.to(made) - made
 
     def log_likelihood(self, x0: State, mask: Mask | None = None, variance: Tensor | float = 0.0) -> Tensor:
@@ -78,7 +79,7 @@ class Measurement:
 
 
 class _View:
-    """One answer of a denoiser at (x, t), the linear maps that belong to it, and the residual r = y - A x̂0."""
+    """One answer of a denoiser at (x, t), the linear maps that belong to it, and r = y - A x̂0."""
 
     def __init__(
         self,
@@ -186,8 +187,8 @@ def pigdm(
     sigma_data: float = 1.0,
     iterations: int = 20,
 ) -> Denoiser:
-    """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I with r² = sigma² s² / (alpha² s² +
-    sigma²), the covariance of what data N(0, s² I) can still be. Exact for such data.
+    """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I r² = sigma² s² / (alpha² s² + sigma²),
+    the covariance of what data N(0, s² I) can still be. Exact for such data.
 
     Args:
         sigma_data: s.
@@ -203,7 +204,7 @@ def pigdm(
 
 
 def mmps(denoiser: Denoiser, measurement: Measurement, schedule: Schedule, iterations: int = 3) -> Denoiser:
-    """Moment matching posterior sampling (Rozet et al. 2024, eq. 15 and 17): V is the network's own covariance.
+    """Moment matching posterior sampling (Rozet et al. 2024, eq. 15 and 17): V is the network's own.
     Exact for Gaussian data of any covariance, with as many iterations as y has entries.
 
     Args:
@@ -223,8 +224,8 @@ def diffpir(
     strength: float = 1.0,
     iterations: int = 20,
 ) -> Denoiser:
-    """DiffPIR (Zhu et al. 2023, eq. 13): x̂0 ← argmin |y - A x|² / (2 std²) + strength (alpha² / sigma²) |x - x̂0|²
-    / 2. It never differentiates the network.
+    """DiffPIR (Zhu et al. 2023, eq. 13): x̂0 ← argmin |y - A x|² / std² + strength (alpha / sigma)² |x - x̂0|².
+    It never differentiates the network.
 
     Args:
         strength: lambda, how much x̂0 is trusted.

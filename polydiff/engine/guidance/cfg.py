@@ -62,7 +62,7 @@ def cfg_zero(
     fits the conditioned one best, and the flow of the first call is zero.
 
     The flow of any schedule is that of the rectified flow through the same noise levels: at y = x / (alpha +
-    sigma) it points along y - x̂0, so that with r = y - x̂0 of either answer and s = <r_cond, r_null> / |r_null|²
+    sigma) it points along r = y - x̂0. With r of either answer and s = <r_cond, r_null> / |r_null|²
 
         y - x̂0 = s r_null + scale (r_cond - s r_null)
 

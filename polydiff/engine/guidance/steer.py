@@ -54,8 +54,8 @@ def steer(denoiser: Denoiser, energy: Energy, schedule: Schedule, scale: float =
 def classifier(
     denoiser: Denoiser, log_probability: LogProbability, schedule: Schedule, scale: float = 1.0
 ) -> Denoiser:
-    """Classifier guidance (Dhariwal and Nichol 2021, section 4): towards what a classifier of noisy states takes
-    for the wanted class, x̂0 ← x̂0 + scale (sigma² / alpha) ∇_x log p(class | x, t).
+    """Classifier guidance (Dhariwal and Nichol 2021, section 4): towards what a classifier of noisy states
+    takes for the wanted class, x̂0 ← x̂0 + scale (sigma² / alpha) ∇_x log p(class | x, t).
 
     Args:
         log_probability: from noisy states (B, N, ...), t (B,), masks and conditions to (B,), differentiable.

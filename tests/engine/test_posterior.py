@@ -1,0 +1,145 @@
+"""Posterior sampling and particles against the posterior of a Gaussian, which is known."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+import torch
+from closed_forms import ALL_SCHEDULES, Mixture, finish
+
+from polydiff.engine import posterior
+from polydiff.engine.noise import noise
+from polydiff.engine.particles import measured, sample_particles, systematic
+from polydiff.engine.posterior import Measurement, conjugate_gradients, diffpir, dps, mmps, pigdm
+from polydiff.engine.processes import Gaussian
+from polydiff.engine.sampling import start
+from polydiff.engine.solvers import make_table
+from polydiff.errors import UsageError
+
+EDM = ALL_SCHEDULES["edm"]
+A = torch.tensor([[1.0, 0.5, -0.3], [0.2, -1.0, 0.7]]).double()
+Y, STD = torch.tensor([[0.8, -0.5]]).double(), 0.2
+SEEN = Measurement(lambda x0, mask: x0["x"].sum(1) @ A.T, Y, STD)
+VARIANCES = {"any": torch.tensor([[1.0, 0.25, 0.04]]).double(), "unit": torch.ones(1, 3).double()}
+PROCESSES = {"x": Gaussian()}
+
+
+def prior(kind: str) -> Mixture:
+    return Mixture(torch.zeros(1, 3).double(), VARIANCES[kind])
+
+
+def law(kind: str, y=Y) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and covariance of x0 given y."""
+    S = torch.diag(VARIANCES[kind][0])
+    gain = S @ A.T @ torch.linalg.inv(A @ S @ A.T + STD**2 * torch.eye(2).double())
+    return gain @ y[0], S - gain @ A @ S
+
+
+@pytest.mark.parametrize("schedule", ALL_SCHEDULES)
+@pytest.mark.parametrize(("method", "kind"), [(mmps, "any"), (mmps, "unit"), (pigdm, "unit")])
+@pytest.mark.parametrize("t", [0.02, 0.5, 0.95])
+def test_a_gaussian_gets_the_exact_posterior_mean(method, kind, schedule, t):
+    """E[x0 | x, y] of Gaussian data: two measurements of x0, with the noise of x and with that of y."""
+    schedule, time = ALL_SCHEDULES[schedule], torch.full((2,), t, dtype=torch.float64)
+    alpha, sigma = schedule.alpha(time[0]), schedule.sigma(time[0])
+    x = noise([1, 2], "x", 0, (1, 3), torch.float64) * (alpha**2 + sigma**2).sqrt()
+    found = method(prior(kind).denoiser(schedule), SEEN, schedule)({"x": x}, time, {}, {})["x"][:, 0]
+    precision = torch.diag(1 / VARIANCES[kind][0] + alpha**2 / sigma**2) + A.T @ A / STD**2
+    exact = torch.linalg.solve(precision, (x[:, 0] * alpha / sigma**2 + Y @ A / STD**2).T).T
+    assert torch.allclose(found, exact, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("schedule", ["edm", "rectified_flow"])
+@pytest.mark.parametrize(("method", "kind"), [(mmps, "any"), (pigdm, "unit")])
+def test_samples_have_the_posteriors_moments(method, kind, schedule):
+    schedule = ALL_SCHEDULES[schedule]
+    table = make_table("heun", schedule, 40)
+    run = start(PROCESSES, schedule, table, range(1500), {"x": (1, 3)}, dtype=torch.float64)
+    x = finish(method(prior(kind).denoiser(schedule), SEEN, schedule), PROCESSES, table, run).x["x"][:, 0]
+    mean, covariance = law(kind)
+    assert torch.allclose(x.mean(0), mean, atol=4 * float(covariance.diag().max() / 1500) ** 0.5)
+    assert torch.allclose(torch.cov(x.T), covariance, atol=0.15 * float(covariance.diag().max()))
+
+
+@pytest.mark.parametrize("method", [dps, diffpir])
+def test_the_others_meet_the_measurement(method):
+    table = make_table("ddpm", EDM, 100)
+    run = start(PROCESSES, EDM, table, range(200), {"x": (1, 3)}, dtype=torch.float64)
+    x = finish(method(prior("unit").denoiser(EDM), SEEN, EDM), PROCESSES, table, run).x["x"][:, 0]
+    assert float((x @ A.T - Y).square().mean().sqrt()) < 2 * STD
+
+
+@pytest.mark.parametrize("method", ["dps", "pigdm", "mmps", "diffpir"])
+def test_padding_and_company_change_nothing(method):
+    """Three nodes alone, and beside five with something else in the padding."""
+
+    def network(x, t, mask, cond):
+        value = torch.tanh(x["x"])
+        return {"x": torch.where(mask["x"][..., None], value, torch.nan) if mask else value}
+
+    seen = Measurement(lambda x0, mask: x0["x"].sum(1), torch.ones(1, 2), 0.1)
+    informed = getattr(posterior, method)(network, seen, EDM)
+    x, t = noise([1, 2], "x", 0, (5, 2)), torch.full((2,), 0.01, dtype=torch.float64)
+    mask = {"x": torch.arange(5) < torch.tensor([[3], [5]])}
+    together = informed({"x": torch.where(mask["x"][..., None], x, 0.0)}, t, mask, {})["x"]
+    alone = informed({"x": x[:1, :3]}, t[:1], {}, {})["x"]
+    assert torch.allclose(together[0, :3], alone[0], atol=1e-6)
+
+
+def test_conjugate_gradients_solve_and_stop():
+    random = noise([1, 2], "m", 0, (4, 4), torch.float64)
+    matrix = random @ random.transpose(1, 2) + 0.1 * torch.eye(4)
+    b = noise([1, 2], "b", 0, (4,), torch.float64)
+    times = lambda v: (matrix @ v[..., None])[..., 0]  # noqa: E731
+    assert torch.allclose(times(conjugate_gradients(times, b, 8)), b, atol=1e-8)
+    assert torch.equal(conjugate_gradients(lambda v: -v, b, 3), torch.zeros_like(b))
+
+
+@pytest.mark.parametrize("bend", [0.0, 1.0])
+def test_particles_reach_the_posterior(bend):
+    table, count = make_table("ddpm", EDM, 60), 3000
+    twist = measured(SEEN, EDM)
+    denoiser = prior("any").denoiser(EDM)
+    arguments = (denoiser, PROCESSES, EDM, table, twist, [5], count, {"x": (1, 3)})
+    last = deque(sample_particles(*arguments, bend=bend, dtype=torch.float64), maxlen=1).pop()
+    mean, covariance = law("any")
+    x, weights = last.x["x"][0, :, 0], last.weights[0]
+    found = weights @ x
+    assert torch.allclose(found, mean, atol=0.03)
+    centred = x - found
+    assert torch.allclose(centred.T @ (weights[:, None] * centred), covariance, atol=0.012)
+    assert last.effective > count / 10
+    assert last.drawn(3)["x"].shape == (1, 1, 3)
+
+
+def test_particles_of_a_sample_do_not_know_their_company():
+    table, twist = make_table("ddpm", EDM, 12), measured(SEEN, EDM)
+
+    def ends(seeds):
+        arguments = (prior("any").denoiser(EDM), PROCESSES, EDM, table, twist, seeds, 8, {"x": (1, 3)})
+        return deque(sample_particles(*arguments, dtype=torch.float64), maxlen=1).pop()
+
+    together, alone = ends([3, 4, 5]), ends([4])
+    assert torch.allclose(together.x["x"][1], alone.x["x"][0])
+    assert torch.allclose(together.log_weights[1], alone.log_weights[0])
+
+
+def test_systematic_resampling_keeps_to_the_weights():
+    weights = torch.tensor([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]])
+    chosen = systematic(weights, torch.tensor([[0.3], [0.9]]), 40)
+    counts = torch.stack([row.bincount(minlength=4) for row in chosen])
+    assert ((counts - 40 * weights).abs() <= 1).all()
+
+
+def test_what_cannot_be_asked_is_said_in_a_line():
+    exact = Measurement(SEEN.operator, Y)
+    with pytest.raises(UsageError, match="dps needs a std above 0"):
+        dps(prior("any").denoiser(EDM), exact, EDM)
+    with pytest.raises(UsageError, match="std above 0"):
+        measured(exact, EDM)
+    with pytest.raises(UsageError, match="std must be 0 or more"):
+        Measurement(SEEN.operator, Y, -1.0)
+    wrong = Measurement(SEEN.operator, torch.ones(1, 5), 0.1)
+    with pytest.raises(UsageError, match="both must have one shape"):
+        wrong.log_likelihood({"x": torch.zeros(1, 1, 3).double()})
