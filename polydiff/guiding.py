@@ -48,7 +48,7 @@ def check_guidance(name: str, options: Mapping[str, Any], rescale: float) -> str
 
 
 def guided(model: Model, record: Provenance, device: str, wrap: Wrap | None = None) -> Denoiser:
-    """The model's denoiser under the guidance of a record, what the domain adds, and the caller's function."""
+    """The model's denoiser under a record's guidance, what the domain adds, and the caller's function."""
     denoiser = model.denoiser(device)
     if record.guidance_scale != 1:
         null = {k: torch.tensor([row], device=device) for k, row in model.conditions.null().items()}

@@ -468,3 +468,18 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def test_guidance_is_chosen_by_name_or_by_a_function(model: Model) -> None:
+    asked = {"seed": 0, "steps": 3, "conditions": {"label": "warm"}, "guidance_scale": 3}
+    plain, other = model.sample(**asked)[0], model.sample(**asked, guidance="apg")[0]
+    assert plain.provenance.guidance == "cfg.v1"
+    assert other.provenance.guidance == "apg.v1"
+    assert not np.array_equal(values(plain), values(other))
+    mine = model.sample(**asked, guidance=lambda denoiser: denoiser)[0]
+    assert np.array_equal(values(mine), values(plain))
+    assert "lambda" in mine.provenance.guided_by
+    with pytest.raises(UsageError, match="needs more than a scale"):
+        model.sample(**asked, guidance="steer")
+    with pytest.raises(UsageError, match="has no option 'etta'"):
+        model.with_sampling({"guidance": "apg", "guidance_options": {"etta": 1}}).sample(**asked)

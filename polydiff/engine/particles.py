@@ -6,7 +6,7 @@ r"""Particles: many runs of one sample, weighed against each other, so that the 
 
 This is the twisted diffusion sampler (Wu et al. 2023, algorithm 1): the target at time t is p(x_t)
 exp(twist), and as the twist at the end is the log-likelihood itself, the weighted particles are samples of
-p(x0) exp(log-likelihood) as their number grows, however poor the twists on the way (and for the model with its
+p(x0) exp(log-likelihood) as their number grows, however poor the twists on the way (for the model with its
 discrete steps). Rows without noise cannot be bent; they are taken as the model takes them.
 """
 

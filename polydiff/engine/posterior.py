@@ -187,8 +187,9 @@ def pigdm(
     sigma_data: float = 1.0,
     iterations: int = 20,
 ) -> Denoiser:
-    """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I r² = sigma² s² / (alpha² s² + sigma²),
-    the covariance of what data N(0, s² I) can still be. Exact for such data.
+    """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I, where
+    r² = sigma² s² / (alpha² s² + sigma²) is the covariance of what data N(0, s² I) can still be. Exact for
+    such data.
 
     Args:
         sigma_data: s.

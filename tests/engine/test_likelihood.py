@@ -22,7 +22,8 @@ def denoiser(schedule):
 
     def call(x, t, mask, cond):
         alpha, sigma = schedule.alpha(t)[:, None, None], schedule.sigma(t)[:, None, None]
-        found = {k: x[k] * alpha * s**2 / (alpha**2 * s**2 + sigma**2) for k, s in DEVIATION.items() if k in x}
+        gain = {k: alpha * s**2 / (alpha**2 * s**2 + sigma**2) for k, s in DEVIATION.items()}
+        found = {k: x[k] * gain[k] for k in gain.keys() & x.keys()}
         for name, real in mask.items():
             found[name] = torch.where(real[..., None], found[name], torch.nan)
         return found
@@ -83,7 +84,8 @@ def test_probes_agree_with_the_trace_within_their_spread():
         return {"x": x["x"] @ gain}
 
     def at_own_times(x, t, mask, cond):
-        return {"x": torch.cat([call({"x": x["x"][i : i + 1]}, t[i : i + 1], {}, {})["x"] for i in range(len(t))])}
+        each = [call({"x": x["x"][i : i + 1]}, t[i : i + 1], {}, {})["x"] for i in range(len(t))]
+        return {"x": torch.cat(each)}
 
     state = {"x": noise(range(4), "x", 0, (1, 3), torch.float64)}
     exact = log_likelihood(at_own_times, {"x": Gaussian()}, EDM, state)

@@ -54,9 +54,10 @@ def test_a_gaussian_gets_the_exact_posterior_mean(method, kind, schedule, t):
 @pytest.mark.parametrize(("method", "kind"), [(mmps, "any"), (pigdm, "unit")])
 def test_samples_have_the_posteriors_moments(method, kind, schedule):
     schedule = ALL_SCHEDULES[schedule]
-    table = make_table("heun", schedule, 40)
+    table = make_table("adams", schedule, 20)
     run = start(PROCESSES, schedule, table, range(1500), {"x": (1, 3)}, dtype=torch.float64)
-    x = finish(method(prior(kind).denoiser(schedule), SEEN, schedule), PROCESSES, table, run).x["x"][:, 0]
+    informed = method(prior(kind).denoiser(schedule), SEEN, schedule, iterations=2)
+    x = finish(informed, PROCESSES, table, run).x["x"][:, 0]
     mean, covariance = law(kind)
     assert torch.allclose(x.mean(0), mean, atol=4 * float(covariance.diag().max() / 1500) ** 0.5)
     assert torch.allclose(torch.cov(x.T), covariance, atol=0.15 * float(covariance.diag().max()))
@@ -64,9 +65,9 @@ def test_samples_have_the_posteriors_moments(method, kind, schedule):
 
 @pytest.mark.parametrize("method", [dps, diffpir])
 def test_the_others_meet_the_measurement(method):
-    table = make_table("ddpm", EDM, 100)
-    run = start(PROCESSES, EDM, table, range(200), {"x": (1, 3)}, dtype=torch.float64)
-    x = finish(method(prior("unit").denoiser(EDM), SEEN, EDM), PROCESSES, table, run).x["x"][:, 0]
+    table, options = make_table("ddpm", EDM, 50), {"iterations": 2} if method is diffpir else {}
+    run = start(PROCESSES, EDM, table, range(100), {"x": (1, 3)}, dtype=torch.float64)
+    x = finish(method(prior("unit").denoiser(EDM), SEEN, EDM, **options), PROCESSES, table, run).x["x"][:, 0]
     assert float((x @ A.T - Y).square().mean().sqrt()) < 2 * STD
 
 
@@ -98,7 +99,7 @@ def test_conjugate_gradients_solve_and_stop():
 
 @pytest.mark.parametrize("bend", [0.0, 1.0])
 def test_particles_reach_the_posterior(bend):
-    table, count = make_table("ddpm", EDM, 60), 3000
+    table, count = make_table("ddpm", EDM, 50), 1500
     twist = measured(SEEN, EDM)
     denoiser = prior("any").denoiser(EDM)
     arguments = (denoiser, PROCESSES, EDM, table, twist, [5], count, {"x": (1, 3)})
@@ -106,9 +107,9 @@ def test_particles_reach_the_posterior(bend):
     mean, covariance = law("any")
     x, weights = last.x["x"][0, :, 0], last.weights[0]
     found = weights @ x
-    assert torch.allclose(found, mean, atol=0.03)
+    assert torch.allclose(found, mean, atol=0.04)
     centred = x - found
-    assert torch.allclose(centred.T @ (weights[:, None] * centred), covariance, atol=0.012)
+    assert torch.allclose(centred.T @ (weights[:, None] * centred), covariance, atol=0.015)
     assert last.effective > count / 10
     assert last.drawn(3)["x"].shape == (1, 1, 3)
 
