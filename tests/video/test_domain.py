@@ -14,12 +14,12 @@ from polydiff.model import Model
 from polydiff_video import regions
 from polydiff_video.blocks import blocks, whole_windows
 from polydiff_video.clip import VideoClip
-from polydiff_video.codec import Codec, fit
+from polydiff_video.codec import fit, make_codec
 from polydiff_video.config import CodecConfig
 from polydiff_video.convert import enlarged, fit_into, snapped
-from polydiff_video.convolution import VideoConvolution
 from polydiff_video.domain import Video
 from polydiff_video.masking import Lesson, draw_given
+from polydiff_video.motion_network import MotionNetwork
 from polydiff_video.network import PHASES, VideoTransformer
 
 from .conftest import request_of
@@ -62,7 +62,7 @@ def test_components_bring_back_what_they_were_fitted_to(domain, clips):
 
 def test_the_codec_is_exact_where_nothing_is_left_out():
     frames = torch.randint(0, 255, (64, 8, 8, 3), generator=torch.Generator().manual_seed(0)).byte()
-    codec = Codec(fit(CodecConfig(height=8, width=8, patch=4, channels=48), frames))
+    codec = make_codec(fit(CodecConfig(height=8, width=8, patch=4, channels=48), frames))
     assert int((codec.decode(codec.encode(frames)).int() - frames.int()).abs().max()) <= 1
 
 
@@ -200,28 +200,35 @@ def test_a_cycle_may_begin_anywhere(domain, clips):
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "channels"),
     [
-        lambda: VideoTransformer(6, 2, 8, {}, width=32, depth=1, heads=2),
-        lambda: VideoConvolution(6, 2, 1, 8, {}, width=16, depth=1),
+        (lambda: VideoTransformer(6, 2, 8, {}, width=32, depth=1, heads=2), 6),
+        (lambda: MotionNetwork(1, 2, 2, 4, 8, {}, width=16, depth=1), 4),
     ],
-    ids=["transformer", "convolution"],
+    ids=["transformer", "motion"],
 )
-def test_long_clips_go_through_windows_and_company_changes_nothing(make):
+def test_long_clips_go_through_windows_and_company_changes_nothing(make, channels):
     torch.manual_seed(0)
     network = make()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    tokens, context = torch.randn(2, 32, 6), torch.randn(2, 32, 6 + 1 + PHASES)
+    frame = network.patches
+    tokens, context = torch.randn(2, 16 * frame, channels), torch.zeros(2, 16 * frame, channels + 1 + PHASES)
+    context[:, : 4 * frame, :-PHASES] = torch.cat([tokens, torch.ones(2, 16 * frame, 1)], 2)[:, : 4 * frame]
     c_noise = torch.zeros(2)
-    alone = network({"frames": tokens[:, :24], "context": context[:, :24]}, c_noise, {}, {})["frames"]
-    real = torch.arange(32).expand(2, -1) < 24
-    padded = network({"frames": tokens, "context": context}, c_noise, {"frames": real}, {})["frames"]
-    assert torch.allclose(padded[:, :24], alone, atol=1e-5)
-    assert not padded[:, 24:].any()
-    first = network({"frames": tokens[:, :16], "context": context[:, :16]}, c_noise, {}, {})["frames"]
-    assert torch.allclose(first[:, :8], alone[:, :8], atol=1e-5)  # seen by the first window alone
-    assert not torch.allclose(first[:, 8:], alone[:, 8:16], atol=1e-3)  # two windows meet here
+
+    def answer(frames, real=None):
+        x = {"frames": tokens[:, : frames * frame], "context": context[:, : frames * frame]}
+        return network(x, c_noise, {} if real is None else {"frames": real}, {})["frames"]
+
+    alone = answer(12)
+    real = torch.arange(16 * frame).expand(2, -1) < 12 * frame
+    padded = answer(16, real)
+    assert torch.allclose(padded[:, : 12 * frame], alone, atol=1e-5)
+    assert not padded[:, 12 * frame :].any()
+    first, half = answer(8), 4 * frame
+    assert torch.allclose(first[:, :half], alone[:, :half], atol=1e-5)  # seen by the first window alone
+    assert not torch.allclose(first[:, half:], alone[:, half : 2 * half], atol=1e-3)  # two windows meet here
 
 
 def test_a_longer_sample_is_the_same_in_any_batch(domain):
@@ -302,23 +309,3 @@ def test_phases_follow_the_rate_of_slowed_sources(domain, clips):
     assert torch.allclose(
         slow[:: 2 * cyclic.codec.patches], whole["context"][0][:: cyclic.codec.patches, phases]
     )
-
-
-def test_what_a_convolution_does_in_one_place_it_does_in_another():
-    torch.manual_seed(0)
-    network = VideoConvolution(4, 64, 8, 2, {}, width=16, depth=1)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    network.norm = torch.nn.Identity()
-    for block in (*network.down, *network.middle, *network.up):  # group norm looks at the whole picture
-        block.norm1 = block.norm2 = torch.nn.Identity()
-    grid = torch.zeros(1, 2, 16, 16, 4)
-    grid[:, :, 4:6, 4:6] = torch.randn(1, 2, 2, 2, 4)
-    network.rows, network.patches = 16, 256
-    here, there = (x.reshape(1, 512, 4) for x in (grid, grid.roll((4, 2), (2, 3))))
-    context = torch.zeros(1, 512, 4 + 1 + PHASES)
-    out = [
-        network({"frames": x, "context": context}, torch.zeros(1), {}, {})["frames"] for x in (here, there)
-    ]
-    inner = out[0].reshape(1, 2, 16, 16, 4).roll((4, 2), (2, 3))[:, :, 8:10, 6:8]
-    assert torch.allclose(inner, out[1].reshape(1, 2, 16, 16, 4)[:, :, 8:10, 6:8], atol=2e-3)

@@ -21,10 +21,10 @@ class TestVideo(DomainSuite):
         return Video.dataset(DATA, PATTERN, labels=["action", "direction"])
 
 
-class TestConvolution(TestVideo):
-    """The other kind of network."""
+class TestMotion(TestVideo):
+    """The other kind of network, of pixels."""
 
     config = {  # noqa: RUF012
-        "codec": {"patch": 8, "channels": 64},
-        "network": {"kind": "convolution", "width": 16, "depth": 1},
+        "codec": {"kind": "pixels", "patch": 8},
+        "network": {"kind": "motion", "width": 16, "depth": 1},
     }

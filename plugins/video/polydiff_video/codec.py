@@ -1,33 +1,32 @@
-"""Between frames and tokens: principal components of patches, whitened.
+"""Between frames and tokens: principal components of patches, whitened, or their pixels.
 
 A patch of p × p pixels (or a whole frame, where p is its size) becomes `channels` numbers of mean 0 and
 variance 1 over the training data. Patches of a kind of picture lie near a subspace, and a network of moderate
 width can only denoise tokens that are not much wider than itself.
+
+Pixels leave nothing out, and every one counts as much as in the squared error of the picture; black is 0.
 """
 
 from __future__ import annotations
 
 import base64
 import zlib
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from polydiff.errors import UsageError
 from polydiff_video.config import CodecConfig
 
+_NOT_FITTED = "The video model was not fitted to data; make its config with Video.configure."
 
-class Codec:
-    """Frames to tokens and back, as the config says.
 
-    >>> frames = torch.randint(0, 255, (8, 8, 8, 3), generator=torch.Generator().manual_seed(0)).byte()
-    >>> codec = Codec(fit(CodecConfig(height=8, width=8, patch=4, channels=48), frames))
-    >>> tokens = codec.encode(frames)
-    >>> tokens.shape, float((codec.decode(tokens).float() - frames.float()).abs().max()) <= 16
-    (torch.Size([32, 48]), True)
-    """
+class Codec(ABC):
+    """Frames to tokens and back, as the config says."""
 
     def __init__(self, config: CodecConfig) -> None:
         self.config = config
@@ -39,15 +38,42 @@ class Codec:
         return (c.height // c.patch) * (c.width // c.patch)
 
     @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Numbers a token."""
+
+    @abstractmethod
+    def encode(self, frames: Tensor) -> Tensor:
+        """uint8 (time, height, width, 3) to float32 (time · patches, channels), frame by frame."""
+
+    @abstractmethod
+    def decode(self, tokens: Tensor) -> Tensor:
+        """The way back: (time · patches, channels) to uint8 frames."""
+
+
+def make_codec(config: CodecConfig) -> Codec:
+    """The codec of the kind that the config names."""
+    return PixelCodec(config) if config.kind == "pixels" else ComponentCodec(config)
+
+
+class ComponentCodec(Codec):
+    """Principal components.
+
+    >>> frames = torch.randint(0, 255, (8, 8, 8, 3), generator=torch.Generator().manual_seed(0)).byte()
+    >>> codec = ComponentCodec(fit(CodecConfig(height=8, width=8, patch=4, channels=48), frames))
+    >>> tokens = codec.encode(frames)
+    >>> tokens.shape, float((codec.decode(tokens).float() - frames.float()).abs().max()) <= 16
+    (torch.Size([32, 48]), True)
+    """
+
+    @property
     def channels(self) -> int:
         return min(self.config.channels, 3 * self.config.patch**2)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """uint8 (time, height, width, 3) to float32 (time · patches, channels), frame by frame."""
         return (_cut(frames, self.config.patch) - self._mean) @ self._inverse
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """The way back: (time · patches, channels) to uint8 frames."""
         c = self.config
         rows, columns = c.height // c.patch, c.width // c.patch
         pixels = tokens @ self._basis + self._mean
@@ -68,8 +94,60 @@ class Codec:
         return torch.linalg.pinv(self._basis.double()).float()
 
 
+class PixelCodec(Codec):
+    """Pixels in units of their root mean square, one number a pixel where films are grey; colour by colour
+    in a token, row by row in a colour.
+
+    >>> frames = torch.zeros(2, 8, 8, 3).byte()
+    >>> frames[0, 3, 5] = 255
+    >>> codec = PixelCodec(fit(CodecConfig(kind="pixels", height=8, width=8, patch=4), frames))
+    >>> tokens = codec.encode(frames)
+    >>> tokens.shape, round(float(tokens.square().mean()), 3), bool((codec.decode(tokens) == frames).all())
+    (torch.Size([8, 16]), 1.0, True)
+    """
+
+    @property
+    def colours(self) -> int:
+        """Numbers a pixel: 1 or 3."""
+        return len(self._scale)
+
+    @property
+    def channels(self) -> int:
+        return self.colours * self.config.patch**2
+
+    def encode(self, frames: Tensor) -> Tensor:
+        pixels = frames.float() / 255
+        pixels = pixels.mean(3, keepdim=True) if self.colours == 1 else pixels
+        tokens = F.pixel_unshuffle((pixels / self._scale).permute(0, 3, 1, 2), self.config.patch)
+        return tokens.flatten(2).transpose(1, 2).reshape(-1, self.channels)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        c = self.config
+        shape = c.height // c.patch, c.width // c.patch
+        grid = tokens.reshape(-1, self.patches, self.channels).transpose(1, 2).unflatten(2, shape)
+        pixels = F.pixel_shuffle(grid, c.patch).permute(0, 2, 3, 1) * self._scale
+        return (pixels * 255).round().clamp(0, 255).to(torch.uint8).expand(-1, -1, -1, 3).contiguous()
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        if not self.config.scale:
+            raise UsageError(_NOT_FITTED)
+        return torch.tensor(self.config.scale)
+
+
 def fit(config: CodecConfig, frames: Tensor, most: int = 20_000) -> CodecConfig:
-    """The config with mean, basis and scale of these frames, uint8 (n, height, width, 3)."""
+    """The config with what these frames, uint8 (n, height, width, 3), give."""
+    return _fit_pixels(config, frames) if config.kind == "pixels" else _fit_components(config, frames, most)
+
+
+def _fit_pixels(config: CodecConfig, frames: Tensor) -> CodecConfig:
+    grey = bool((frames == frames[..., :1]).all())
+    squares = (frames[..., :1] if grey else frames).float().div(255).square()
+    scale = squares.mean((0, 1, 2), dtype=torch.float64).sqrt().clamp(min=1e-3)
+    return config.model_copy(update={"scale": tuple(round(s, 6) for s in scale.tolist())})
+
+
+def _fit_components(config: CodecConfig, frames: Tensor, most: int) -> CodecConfig:
     patches = _cut(frames, config.patch)
     if len(patches) > most:
         patches = patches[torch.linspace(0, len(patches) - 1, most).long()]
@@ -107,5 +185,5 @@ def _packed(array: np.ndarray) -> str:
 
 def _unpacked(text: str, kind: type) -> np.ndarray:
     if not text:
-        raise UsageError("The video model was not fitted to data; make its config with Video.configure.")
+        raise UsageError(_NOT_FITTED)
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=kind)

@@ -17,12 +17,15 @@ _MOST_CHOICES = 256
 
 
 class CodecConfig(Strict):
-    """height, width: pixels of a frame, multiples of `patch`, the side of a patch. channels: numbers a patch.
+    """kind: what a patch becomes, its principal "components" or its "pixels". height, width: pixels of a
+    frame, multiples of `patch`, the side of a patch. channels: numbers a patch, of components.
 
     What training data gives: mean (one number a colour), basis (channels × 3 patch² of int8, compressed, in
-    base64), scale (the length of each row of it in units of standard deviations).
+    base64), scale (the length of each row of it in units of standard deviations); of pixels the scale alone,
+    the root mean square of each colour, or of grey films one.
     """
 
+    kind: Literal["components", "pixels"] = "components"
     height: int = Field(default=64, ge=4)
     width: int = Field(default=64, ge=4)
     patch: int = Field(default=16, ge=2)
@@ -41,11 +44,11 @@ class CodecConfig(Strict):
 
 
 class NetworkConfig(Strict):
-    """kind: "transformer" (attention between all patches of all frames) or "convolution" (a U-net over the
-    grid of patches, for pictures in which things move). Its size; a transformer's `width` is a multiple of
-    twice `heads`, which convolutions have none of."""
+    """kind: "transformer" (attention between all patches of all frames) or "motion" (moves what the given
+    frames show; its codec is of pixels). Its size; a transformer's `width` is a multiple of twice `heads`,
+    which the other has none of."""
 
-    kind: Literal["transformer", "convolution"] = "transformer"
+    kind: Literal["transformer", "motion"] = "transformer"
     width: int = Field(default=256, ge=8)
     depth: int = Field(default=5, ge=1)
     heads: int = Field(default=4, ge=1)
@@ -68,6 +71,15 @@ class VideoConfig(Strict):
     palette: tuple[str, ...] = ()
     given: tuple[Way, ...] = tuple(OFTEN)
     judge: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> VideoConfig:
+        if self.network.kind == "motion":
+            if self.codec.kind != "pixels":
+                raise ValueError('a network of kind "motion" moves pixels: set codec.kind to "pixels"')
+            if self.codec.height // self.codec.patch % 2 or self.codec.width // self.codec.patch % 2:
+                raise ValueError('a network of kind "motion" needs an even number of patches a side')
+        return self
 
 
 class VideoOptions(Strict):

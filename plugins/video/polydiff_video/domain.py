@@ -63,9 +63,9 @@ class Video(Domain):
     @cached_property
     def codec(self) -> Codec:
         """Between frames and tokens."""
-        from polydiff_video.codec import Codec
+        from polydiff_video.codec import make_codec
 
-        return Codec(self.config.codec)
+        return make_codec(self.config.codec)
 
     def fitted(self, clip: VideoClip) -> VideoClip:
         """The clip in frames of the model's size."""
@@ -121,12 +121,19 @@ class Video(Domain):
 
     def network(self) -> nn.Module:
         codec, config, widths = self.codec, self.config.network, self.conditions().widths
-        if config.kind == "convolution":
-            from polydiff_video.convolution import VideoConvolution
+        if config.kind == "motion":
+            from polydiff_video.motion_network import MotionNetwork
 
-            rows = codec.config.height // codec.config.patch
-            return VideoConvolution(
-                codec.channels, codec.patches, rows, self.config.frames, widths, config.width, config.depth
+            size = codec.config
+            return MotionNetwork(
+                codec.channels // size.patch**2,
+                size.patch,
+                size.height // size.patch,
+                size.width // size.patch,
+                self.config.frames,
+                widths,
+                config.width,
+                config.depth,
             )
         from polydiff_video.network import VideoTransformer
 

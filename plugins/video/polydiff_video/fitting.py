@@ -39,7 +39,7 @@ def config_of(dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
     codec = {**_frame_size(*size, codec.get("patch", CodecConfig().patch)), **codec}
     values = {**found, "codec": codec, "conditions": conditions, **given}
     config = validated(VideoConfig, values, "config")
-    if not config.codec.basis:
+    if not config.codec.scale:
         codec_size = config.codec.width, config.codec.height
         frames = np.concatenate([fit_into(clip, *codec_size).frames for clip in clips])
         frames = frames[:: max(len(frames) // _SEEN_FRAMES, 1)]

@@ -1,6 +1,7 @@
 """Which frames of a training clip are given: what makes one network predict, fill in and slow down.
 
-In two clips of five none is (generation); else the first, the last, both ends, every k-th, or any of them.
+In two clips of five none is (generation); else the first, the last, both ends, every k-th, or any of them. A
+network that is to do nothing but predict is given the first half.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from polydiff_video.clip import VideoClip
 
-Way = Literal["none", "first", "last", "ends", "every", "any"]
+Way = Literal["none", "first", "last", "ends", "every", "any", "half"]
 OFTEN: dict[Way, float] = {"none": 0.4, "first": 0.24, "last": 0.09, "ends": 0.09, "every": 0.09, "any": 0.09}
 """How often frames are given in which way: prediction is asked for most."""
 
@@ -36,7 +37,7 @@ def draw_given(frames: int, rng: np.random.Generator, ways: Sequence[Way] = tupl
     8
     """
     given = np.zeros(frames, bool)
-    chances = np.array([OFTEN[way] for way in ways])
+    chances = np.array([OFTEN.get(way, 1.0) for way in ways])
     way = ways[int(rng.choice(len(ways), p=chances / chances.sum()))]
     if frames < 2 or way == "none":
         return tuple(given.tolist())
@@ -45,6 +46,8 @@ def draw_given(frames: int, rng: np.random.Generator, ways: Sequence[Way] = tupl
         given[:count] = True
     elif way == "last":
         given[-count:] = True
+    elif way == "half":
+        given[: frames // 2] = True
     elif way == "ends":
         given[: (count + 1) // 2] = True
         given[frames - max(count // 2, 1) :] = True

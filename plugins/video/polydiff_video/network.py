@@ -39,17 +39,17 @@ class WindowedNetwork(nn.Module, ABC):
         size = self.window * self.patches
         starts = range(0, max(length - size, 0) + 1, max(self.window // 2, 1) * self.patches)
         if len(starts) == 1:
-            return {"frames": self.seen(tokens, context, c, real)}
+            return {"frames": self.seen(tokens, context, c, c_noise, real)}
         total, count = torch.zeros_like(tokens), torch.zeros_like(tokens[..., :1])
         for start in starts:
             piece = slice(start, start + size)
             if real is None:
                 weight = torch.ones_like(tokens[:, :1, :1])
-                answer = self.seen(tokens[:, piece], context[:, piece], c, None)
+                answer = self.seen(tokens[:, piece], context[:, piece], c, c_noise, None)
             else:  # a window that reaches into padding has no say, so that company changes nothing
                 inside = real[:, piece]
                 counts = inside.all(1, keepdim=True) if start else torch.ones_like(inside[:, :1])
-                answer = self.seen(tokens[:, piece], context[:, piece], c, inside | ~counts)
+                answer = self.seen(tokens[:, piece], context[:, piece], c, c_noise, inside | ~counts)
                 weight = counts[..., None].to(answer.dtype)
             total[:, piece] += answer * weight
             count[:, piece] += weight
@@ -57,9 +57,11 @@ class WindowedNetwork(nn.Module, ABC):
         return {"frames": output if real is None else output * real[..., None].to(output.dtype)}
 
     @abstractmethod
-    def seen(self, tokens: Tensor, context: Tensor, c: Tensor, real: Tensor | None) -> Tensor:
+    def seen(
+        self, tokens: Tensor, context: Tensor, c: Tensor, c_noise: Tensor, real: Tensor | None
+    ) -> Tensor:
         """The answer for one window of at most `window` frames; c (B, width) is the noise level and the
-        conditions, real (B, window · patches) says which tokens are no padding."""
+        conditions, c_noise (B,) the level itself, real (B, window · patches) says which tokens are no padding."""
 
 
 class VideoTransformer(WindowedNetwork):
@@ -102,7 +104,9 @@ class VideoTransformer(WindowedNetwork):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def seen(self, tokens: Tensor, context: Tensor, c: Tensor, real: Tensor | None) -> Tensor:
+    def seen(
+        self, tokens: Tensor, context: Tensor, c: Tensor, c_noise: Tensor, real: Tensor | None
+    ) -> Tensor:
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         hidden = self.read(torch.cat([tokens, context], dim=-1))
