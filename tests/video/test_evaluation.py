@@ -8,6 +8,7 @@ import pytest
 from polydiff.dataset import Dataset
 from polydiff.errors import UsageError
 from polydiff_video import metrics as m
+from polydiff_video import prediction
 from polydiff_video.clip import VideoClip
 from polydiff_video.config import VideoConfig
 from polydiff_video.convert import enlarged
@@ -123,6 +124,14 @@ def test_psnr_ssim_and_frame_error_of_known_pairs():
     assert m.frame_error(black[:1], white[:1]) == pytest.approx(20)  # a mean over frames, no sum
 
 
+def test_a_filled_in_frame_is_compared_with_a_copy_of_the_nearest():
+    true = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 12, 12, 3), 51, np.uint8)
+    found = prediction.figures([true], true, np.array([True, False, False, False, True]))
+    assert found["frame_error_copy"] == pytest.approx(144 * (0.2**2 + 0.4**2 + 0.2**2) / 3)
+    assert found["frame_error_context"] == pytest.approx(144 * (0.2**2 + 0 + 0.2**2) / 3)
+    assert (found["frame_error"], found["psnr"]) == (0, 100)
+
+
 def test_predictions_are_compared_with_their_sources(tmp_path, domain, clips):
     """Records as sampling writes them: the source's frames 0 to 3 kept, frames 4 to 7 made."""
     from dataclasses import replace
@@ -142,6 +151,19 @@ def test_predictions_are_compared_with_their_sources(tmp_path, domain, clips):
     error = m.frame_error(frames[4:], clips[0].frames[4:])
     assert figures["frame_error"] == pytest.approx(error / 2)
     assert figures["frame_error_best"] == 0
+    half = (frames[4:].astype(float) + clips[0].frames[4:]) / 2
+    assert figures["frame_error_average"] == pytest.approx(m.frame_error(half, clips[0].frames[4:]))
+    true, given = clips[0].frames[4:] / 255.0, clips[0].frames[:4] / 255.0
+
+    def floor(guess):
+        return pytest.approx(((true - guess) ** 2).sum((1, 2)).mean())
+
+    assert figures["frame_error_black"] == floor(0)
+    assert figures["frame_error_context"] == floor(given.mean(0))
+    assert figures["frame_error_copy"] == floor(given[-1])
+    one = prediction.figures_beside_sources(domain, Dataset(items[:1]))
+    assert one["frame_error"] == pytest.approx(error)
+    assert not one.keys() & {"frame_error_best", "frame_error_average"}
     assert figures["psnr"] == pytest.approx((m.psnr(frames[4:], clips[0].frames[4:]) + 100) / 2)
     gone = [replace(item, record={**record, "source": {**source, "sha256": "0"}}) for item in items]
     assert "psnr" not in evaluate(domain, Dataset(gone), Dataset.of(clips))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -13,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polydiff import scores
-from polydiff.dataset import Dataset, Item
-from polydiff.domain import Metric, SampleRequest
-from polydiff.errors import UsageError
-from polydiff.files import sha256
+from polydiff.dataset import Dataset
+from polydiff.domain import Metric
 from polydiff_video import metrics as m
 from polydiff_video.clip import VideoClip
 from polydiff_video.judge import Judge
+from polydiff_video.prediction import figures_beside_sources
 
 if TYPE_CHECKING:
     from polydiff_video.domain import Video
@@ -133,8 +131,7 @@ def evaluate(domain: Video, samples: Dataset, reference: Dataset) -> dict[str, f
     `frechet` and `frechet_floor` are the distances of the samples, and of as many real clips with the same
     labels, to other real clips. `novelty` is the median distance of a sample to the nearest real clip over
     that of real clips to each other: 0 means copies. Where samples kept parts of a source that is there,
-    `psnr`, `ssim` and `frame_error` compare the frames that were made with the source's own; with several
-    samples a source, `frame_error_best` takes the nearest of them.
+    the figures of polydiff_video.prediction compare the frames that were made with the source's own.
     """
     known = metrics(domain.config.judge)
     figures = {name: f(samples, reference) for name, f in known.items() if name != "frechet"}
@@ -146,7 +143,7 @@ def evaluate(domain: Video, samples: Dataset, reference: Dataset) -> dict[str, f
     real = np.stack([m.fingerprint(item.load()) for item in reference])
     usual = float(np.median(scores.nearest_distances(real, real, same=True))) if len(real) > 1 else 0.0
     figures["novelty"] = float(np.median(scores.nearest_distances(made, real))) / max(usual, 1e-9)
-    figures |= _figures_beside_sources(domain, samples)
+    figures |= figures_beside_sources(domain, samples)
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
@@ -171,52 +168,6 @@ def _sides(samples: Dataset, reference: Dataset) -> tuple[Dataset, Dataset]:
 
 def _key(row: Mapping[str, Any], names: Sequence[str]) -> str:
     return "|".join(str(row.get(name)) for name in names)
-
-
-def _figures_beside_sources(domain: Video, samples: Dataset) -> dict[str, float]:
-    """Figures of predicted, filled in and continued clips, each beside the frames that were there."""
-    by_source: dict[str, list[tuple[float, float, float]]] = {}
-    for item in samples:
-        found = _beside_source(domain, item)
-        if found is not None:
-            by_source.setdefault(str(item.record["source"]), []).append(found)
-    if not by_source:
-        return {}
-    rows = np.array([row for rows in by_source.values() for row in rows])
-    figures = dict(zip(("psnr", "ssim", "frame_error"), rows.mean(0).tolist(), strict=True))
-    if any(len(rows) > 1 for rows in by_source.values()):
-        figures["frame_error_best"] = float(np.mean([min(r[2] for r in rows) for rows in by_source.values()]))
-    return figures
-
-
-def _beside_source(domain: Video, item: Item) -> tuple[float, float, float] | None:
-    """psnr, ssim and frame_error of the frames that were made; None where there is nothing to compare."""
-    source = item.record.get("source") or {}
-    path = Path(source.get("path") or "")
-    if (source.get("keep") or source.get("redo")) is None or not path.is_file():
-        return None
-    if sha256(path) != source["sha256"]:
-        return None
-    options = domain.Options(**item.record["options"])
-    truth, clip = domain.load(path), item.load()
-    if options.slow != 1 or options.scale != 1:
-        return None
-    request = SampleRequest(options=options, source=truth, keep=source["keep"], redo=source["redo"])
-    try:
-        kept = domain.kept_frames(request)
-    except UsageError:
-        return None
-    length = min(len(clip), len(truth))
-    places = np.flatnonzero(~kept[:length])
-    frames = domain.fitted(truth).frames[places]
-    if not len(places) or clip.frames.shape[1:] != frames.shape[1:]:
-        return None
-    return compare(clip.frames[places], frames)
-
-
-def compare(made: Array, true: Array) -> tuple[float, float, float]:
-    """psnr, ssim and frame_error of made frames beside the true ones."""
-    return m.psnr(made, true), m.ssim(made, true), m.frame_error(made, true)
 
 
 def _seeing(judge: str) -> Callable[[Dataset], Seen]:

@@ -84,8 +84,7 @@ class MotionNetwork(WindowedNetwork):
         self.mend = nn.Conv2d(width // 2, width // 2, 3, padding=1)
         self.mend_write = nn.Conv2d(width // 2, 2 * channels, 3, padding=1)
         for layer in (self.trust, self.write, self.mend_write):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            _begin_at_zero(layer)
         self._spread_shifts()
 
     def _spread_shifts(self) -> None:
@@ -185,7 +184,6 @@ class MotionNetwork(WindowedNetwork):
 
     def _shifts(self, coarse: Tensor, matches: Tensor, made: Tensor) -> Tensor:
         """(B, 2, made, rows / 2, columns / 2, 2 reach + 1): where each cell goes, down and right."""
-        rows, columns = coarse.shape[2:]
         hidden = self.axes(F.silu(self.coarse_norm(coarse))).unflatten(1, (2, -1)).permute(0, 1, 3, 4, 2)
         hidden = F.silu(hidden + self.track(matches.permute(0, 1, 3, 4, 2, 5).flatten(4)))
         hidden = hidden + F.silu(self.ahead(hidden))
@@ -217,10 +215,14 @@ class ConvolutionBlock(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.modulation = nn.Linear(conditioning, 2 * width)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        _begin_at_zero(self.second)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm2(self.first(F.silu(self.norm1(x))))
         return x + self.second(F.silu(torch.addcmul(shift, hidden, 1 + scale)))
+
+
+def _begin_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

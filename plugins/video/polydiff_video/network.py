@@ -61,7 +61,8 @@ class WindowedNetwork(nn.Module, ABC):
         self, tokens: Tensor, context: Tensor, c: Tensor, c_noise: Tensor, real: Tensor | None
     ) -> Tensor:
         """The answer for one window of at most `window` frames; c (B, width) is the noise level and the
-        conditions, c_noise (B,) the level itself, real (B, window · patches) says which tokens are no padding."""
+        conditions, c_noise (B,) the level itself, real (B, window · patches) says which tokens are no
+        padding."""
 
 
 class VideoTransformer(WindowedNetwork):
