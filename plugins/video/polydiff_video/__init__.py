@@ -10,6 +10,7 @@ polydiff_api = 1
 _CHECKPOINTS = Path(__file__).parent / "checkpoints"
 _PRESETS = {
     "sprites": ("CC-BY-SA-3.0", "Game characters by action, direction and clothes, 8 frames of 64x64"),
+    "moving-digits": ("BSD-3-Clause", "Two handwritten digits that bounce: 10 frames of 64x64 from 10"),
 }
 
 

@@ -32,10 +32,19 @@ class Codec(ABC):
         self.config = config
 
     @property
+    def rows(self) -> int:
+        """Tokens above each other."""
+        return self.config.height // self.config.patch
+
+    @property
+    def columns(self) -> int:
+        """Tokens beside each other."""
+        return self.config.width // self.config.patch
+
+    @property
     def patches(self) -> int:
         """Tokens a frame."""
-        c = self.config
-        return (c.height // c.patch) * (c.width // c.patch)
+        return self.rows * self.columns
 
     @property
     @abstractmethod
@@ -75,9 +84,8 @@ class ComponentCodec(Codec):
 
     def decode(self, tokens: Tensor) -> Tensor:
         c = self.config
-        rows, columns = c.height // c.patch, c.width // c.patch
         pixels = tokens @ self._basis + self._mean
-        pixels = pixels.reshape(-1, rows, columns, c.patch, c.patch, 3).permute(0, 1, 3, 2, 4, 5)
+        pixels = pixels.reshape(-1, self.rows, self.columns, c.patch, c.patch, 3).permute(0, 1, 3, 2, 4, 5)
         return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).reshape(-1, c.height, c.width, 3)
 
     @cached_property
@@ -116,16 +124,15 @@ class PixelCodec(Codec):
         return self.colours * self.config.patch**2
 
     def encode(self, frames: Tensor) -> Tensor:
-        pixels = frames.float() / 255
-        pixels = pixels.mean(3, keepdim=True) if self.colours == 1 else pixels
-        tokens = F.pixel_unshuffle((pixels / self._scale).permute(0, 3, 1, 2), self.config.patch)
+        if self.colours == 1:
+            frames = frames[..., :1] if _is_grey(frames) else frames.float().mean(3, keepdim=True)
+        pixels = (frames.float() / (255 * self._scale)).permute(0, 3, 1, 2)
+        tokens = F.pixel_unshuffle(pixels, self.config.patch)
         return tokens.flatten(2).transpose(1, 2).reshape(-1, self.channels)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        c = self.config
-        shape = c.height // c.patch, c.width // c.patch
-        grid = tokens.reshape(-1, self.patches, self.channels).transpose(1, 2).unflatten(2, shape)
-        pixels = F.pixel_shuffle(grid, c.patch).permute(0, 2, 3, 1) * self._scale
+        grid = tokens.reshape(-1, self.rows, self.columns, self.channels).permute(0, 3, 1, 2)
+        pixels = F.pixel_shuffle(grid, self.config.patch).permute(0, 2, 3, 1) * self._scale
         return (pixels * 255).round().clamp(0, 255).to(torch.uint8).expand(-1, -1, -1, 3).contiguous()
 
     @cached_property
@@ -141,10 +148,14 @@ def fit(config: CodecConfig, frames: Tensor, most: int = 20_000) -> CodecConfig:
 
 
 def _fit_pixels(config: CodecConfig, frames: Tensor) -> CodecConfig:
-    grey = bool((frames == frames[..., :1]).all())
+    grey = _is_grey(frames)
     squares = (frames[..., :1] if grey else frames).float().div(255).square()
     scale = squares.mean((0, 1, 2), dtype=torch.float64).sqrt().clamp(min=1e-3)
     return config.model_copy(update={"scale": tuple(round(s, 6) for s in scale.tolist())})
+
+
+def _is_grey(frames: Tensor) -> bool:
+    return torch.equal(frames[..., 0], frames[..., 1]) and torch.equal(frames[..., 0], frames[..., 2])
 
 
 def _fit_components(config: CodecConfig, frames: Tensor, most: int) -> CodecConfig:

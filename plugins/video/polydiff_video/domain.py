@@ -124,28 +124,13 @@ class Video(Domain):
         if config.kind == "motion":
             from polydiff_video.motion_network import MotionNetwork
 
-            size = codec.config
-            return MotionNetwork(
-                codec.channels // size.patch**2,
-                size.patch,
-                size.height // size.patch,
-                size.width // size.patch,
-                self.config.frames,
-                widths,
-                config.width,
-                config.depth,
-            )
+            patch, frames = codec.config.patch, self.config.frames
+            grid = codec.channels // patch**2, patch, codec.rows, codec.columns
+            return MotionNetwork(*grid, frames, widths, config.width, config.depth)
         from polydiff_video.network import VideoTransformer
 
-        return VideoTransformer(
-            codec.channels,
-            codec.patches,
-            self.config.frames,
-            widths,
-            config.width,
-            config.depth,
-            config.heads,
-        )
+        size = config.width, config.depth, config.heads
+        return VideoTransformer(codec.channels, codec.patches, self.config.frames, widths, *size)
 
     def conditions(self) -> ConditionSet:
         return ConditionSet(self.config.conditions)
@@ -155,6 +140,11 @@ class Video(Domain):
     def frames(self, request: SampleRequest) -> int:
         """Frames of the result: what is asked for, else those of the source slowed down, else the model's."""
         options = request.options
+        if request.source is None and "none" not in self.config.given:
+            raise UsageError(
+                "This model has learned only to go on from frames: name a clip and what to keep of it "
+                f"(--from clip.gif --keep 0:{self.config.frames // 2})."
+            )
         if options.frames is not None:
             return int(options.frames)
         if request.source is None:

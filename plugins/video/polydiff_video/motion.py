@@ -46,9 +46,7 @@ def matched(now: Tensor, past: Tensor, cell: int, reach: int) -> Tensor:
     # |window - place|² but for |window|², which is the same at every place
     weights = torch.cat([2 * window, window.new_full((*window.shape[:2], 1), -1.0)], dim=2) / TEMPERATURE
     found = (weights[:, None] @ places).softmax(-1).reshape(batch, frames, rows, columns, height, width)
-    return torch.stack(
-        [_shifts(found.sum(5), step, reach, 2), _shifts(found.sum(4), step, reach, 3)], dim=1
-    )
+    return torch.stack([_shifts(found.sum(5), step, reach, 2), _shifts(found.sum(4), step, reach, 3)], dim=1)
 
 
 def _shifts(places: Tensor, step: int, reach: int, axis: int) -> Tensor:
