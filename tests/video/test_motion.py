@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polydiff.engine.denoisers import precondition
+from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import EDM
 from polydiff.errors import UsageError
 from polydiff_video.codec import fit, make_codec
@@ -114,7 +115,7 @@ def test_frames_that_are_given_come_out_as_they_are_at_every_level(given_frames,
     schedule, times = EDM(), torch.full((2,), t, dtype=torch.float64)
     sigma = schedule.sigma(times).float()[:, None, None]
     noisy = state["clean"] + sigma * torch.randn_like(state["clean"])
-    denoiser = precondition(network, schedule, carried={"context"})
+    denoiser = precondition(network, schedule, processes={"context": Fixed()})
     with torch.no_grad():
         found = denoiser({"frames": noisy, "context": state["context"]}, times, {}, {})["frames"]
     frames, true = found.unflatten(1, (6, 24)), state["clean"].unflatten(1, (6, 24))
@@ -130,7 +131,7 @@ def test_at_the_clean_end_a_noisy_frame_is_believed():
     times = schedule.t_of_log_snr(torch.full((2,), 18.0, dtype=torch.float64))
     x = {"frames": state["clean"], "context": state["context"]}
     with torch.no_grad():
-        found = precondition(network, schedule, carried={"context"})(x, times, {}, {})["frames"]
+        found = precondition(network, schedule, processes={"context": Fixed()})(x, times, {}, {})["frames"]
     assert torch.allclose(found, state["clean"], atol=1e-2)
 
 

@@ -1,0 +1,62 @@
+"""The shipped video/moving-digits, on clips of digits that it never saw."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import polydiff
+import polydiff_video
+from polydiff.errors import UsageError
+from polydiff.model import Model
+from polydiff_video import prediction
+from polydiff_video.clip import VideoClip
+from polydiff_video.files import read
+
+FOLDER = Path(__file__).parent / "digits"
+WEIGHTS = Path(polydiff_video.__file__).parent / "checkpoints" / "moving-digits"
+KEPT = np.arange(20) < 10
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return polydiff.load("video/moving-digits")
+
+
+@pytest.fixture(scope="module")
+def truths() -> list[VideoClip]:
+    return [read(FOLDER / f"{i}.npz") for i in range(4)]
+
+
+def test_it_is_small_and_says_what_it_is(model):
+    assert sum(p.numel() for p in model.network.parameters()) <= 8e6
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 16 * 2**20
+    assert model.manifest.card.licence == "BSD-3-Clause"
+    assert "MNIST" in model.manifest.card.data
+    assert model.manifest.metrics["frame_error"] > 0
+
+
+def test_what_is_kept_stays_and_one_call_beats_every_floor(model, truths):
+    rows = []
+    for truth in truths:
+        made = model.sample(source=truth, keep="0:10", steps=1, seed=0)[0].example
+        assert np.array_equal(made.frames[:10], truth.frames[:10])
+        assert len(made) == 20
+        rows.append(prediction.figures([made.frames], truth.frames, KEPT))
+        assert rows[-1]["frame_error"] < rows[-1]["frame_error_black"]
+    found = prediction.over_sources(rows)
+    floors = [found[f"frame_error_{name}"] for name in ("black", "context", "copy")]
+    assert found["frame_error"] < 0.8 * min(floors)
+
+
+def test_digits_go_on_beyond_the_window(model, truths):
+    made = model.sample(source=truths[0], keep="0:20", frames=40, steps=1, seed=0)[0].example
+    assert len(made) == 40
+    assert np.array_equal(made.frames[:20], truths[0].frames)
+    ink = made.frames[20:].astype(float).sum((1, 2, 3))
+    assert (ink > 0.2 * truths[0].frames.astype(float).sum((1, 2, 3)).mean()).all()
+
+
+def test_without_frames_to_go_on_from_it_says_so(model):
+    with pytest.raises(UsageError, match=r"go on from frames.*--keep 0:10"):
+        model.sample(seed=0)
