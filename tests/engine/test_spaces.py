@@ -261,7 +261,8 @@ def test_what_is_kept_is_in_the_sample_and_seen_at_the_right_noise(solver):
     [(_, state)] = sample_requests(watching, PROCESSES, EDM, table, [wanted])
     assert all(torch.equal(state[name][:20], known[name][:20]) for name in DRAWN)
     for ratio, apart, away in seen:  # the mean length of three normals is 1.596, of one 0.798
-        if ratio < 0.5:
+        # a multistep solver goes on for some steps from what it read where the space was full of noise
+        if ratio < 0.5 and solver != "adams":
             assert 0.4 < apart / (1.596 * ratio) < 1.8
             assert 0.4 < away / (0.798 * ratio) < 1.8
         if ratio > 6:  # uniform: π/2 + 2/π, and π/2
@@ -269,7 +270,17 @@ def test_what_is_kept_is_in_the_sample_and_seen_at_the_right_noise(solver):
             assert 1.1 < away < 2.1
 
 
-@pytest.mark.parametrize("name", ["angle", "pose", "way"])
+@pytest.mark.parametrize("name", ["pose", "way"])
+def test_rotations_have_no_encoding(name):
+    clean = {name: example(3, 6)[name][None]}
+    with pytest.raises(UsageError, match="has no encoding"):
+        encode(denoiser_for(EDM), {name: PROCESSES[name]}, EDM, clean, steps=4)
+    a, b = clean[name][0, :3], clean[name][0, 3:]
+    half = PROCESSES[name].between(a, b, 0.5)
+    assert torch.allclose(PROCESSES[name].log(a, half), PROCESSES[name].log(half, b), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["angle"])
 def test_encoding_leads_back_and_lies_between(name):
     def smooth(x, t, m, c):
         return precondition(network, EDM, processes=PROCESSES)(

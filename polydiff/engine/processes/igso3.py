@@ -67,7 +67,7 @@ def angle_of(length: Tensor, rho: Tensor) -> Tensor:
 
     >>> length = torch.tensor([0.5, 2.0]).double()
     >>> [round(angle, 3) for angle in angle_of(length, torch.tensor([0.01, 9.0]).double()).tolist()]
-    [0.005, 2.241]
+    [0.005, 2.725]
     """
     table = _angles(str(length.device))
     rows, columns = table.shape
