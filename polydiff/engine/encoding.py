@@ -17,7 +17,7 @@ import torch
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.grids import SIGMA_MIN, uniform_log_snr
 from polydiff.engine.nodes import nodes_at, with_levels
-from polydiff.engine.processes import Process, Rotation
+from polydiff.engine.processes.base import Process
 from polydiff.engine.sampling import Run, sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row, eps_row
@@ -64,17 +64,14 @@ def encode(
 
     Components that are carried (Fixed) stay as they are.
 
-    Errors: UsageError for a component whose steps are random whatever the solver (Categorical), and for
-    rotations: from the uniform end the way back missed them by up to a radian when it was measured.
+    Errors: UsageError for a component whose steps are random whatever the solver (Categorical).
     """
     table = encoding_table(schedule, steps)
     some = next(iter(state.values()))
     t = torch.full((len(some),), table.rows[0].t, dtype=torch.float64, device=some.device)
     for name, process in processes.items():
-        kind = type(process).__name__
-        if isinstance(process, Rotation):
-            raise UsageError(f"component {name!r} has no encoding: rotations do not come back from one")
         if any(process.draws(row) for row in table.rows):
+            kind = type(process).__name__
             raise UsageError(f"component {name!r} has no encoding: the steps of {kind} are random")
     x = {name: processes[name].noiseless(value, t, schedule) for name, value in state.items()}
     seeds = torch.zeros(len(some), dtype=torch.int64, device=some.device)

@@ -244,7 +244,8 @@ def test_a_variation_starts_from_the_noised_example():
 
 @pytest.mark.parametrize("solver", ["adams", "heun", "ddpm"])
 def test_what_is_kept_is_in_the_sample_and_seen_at_the_right_noise(solver):
-    table, known = make_table(solver, EDM, 16), example(4, 30)
+    # a multistep solver needs short steps to follow the pull of the known angle: with 16 its levels are off
+    table, known = make_table(solver, EDM, 40 if solver == "adams" else 16), example(4, 30)
     keep = {name: torch.arange(30) < 20 for name in DRAWN}
     wanted = Request(
         shapes(30), 3, init={"label": torch.ones(30, 1)}, known={k: known[k] for k in DRAWN}, keep=keep
@@ -261,8 +262,7 @@ def test_what_is_kept_is_in_the_sample_and_seen_at_the_right_noise(solver):
     [(_, state)] = sample_requests(watching, PROCESSES, EDM, table, [wanted])
     assert all(torch.equal(state[name][:20], known[name][:20]) for name in DRAWN)
     for ratio, apart, away in seen:  # the mean length of three normals is 1.596, of one 0.798
-        # a multistep solver goes on for some steps from what it read where the space was full of noise
-        if ratio < 0.5 and solver != "adams":
+        if ratio < 0.5:
             assert 0.4 < apart / (1.596 * ratio) < 1.8
             assert 0.4 < away / (0.798 * ratio) < 1.8
         if ratio > 6:  # uniform: π/2 + 2/π, and π/2
@@ -270,22 +270,14 @@ def test_what_is_kept_is_in_the_sample_and_seen_at_the_right_noise(solver):
             assert 1.1 < away < 2.1
 
 
-@pytest.mark.parametrize("name", ["pose", "way"])
-def test_rotations_have_no_encoding(name):
-    clean = {name: example(3, 6)[name][None]}
-    with pytest.raises(UsageError, match="has no encoding"):
-        encode(denoiser_for(EDM), {name: PROCESSES[name]}, EDM, clean, steps=4)
-    a, b = clean[name][0, :3], clean[name][0, 3:]
-    half = PROCESSES[name].between(a, b, 0.5)
-    assert torch.allclose(PROCESSES[name].log(a, half), PROCESSES[name].log(half, b), atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["angle"])
+@pytest.mark.parametrize("name", ["angle", "pose", "way"])
 def test_encoding_leads_back_and_lies_between(name):
     def smooth(x, t, m, c):
-        return precondition(network, EDM, processes=PROCESSES)(
-            {**{k: torch.zeros(1, 6, *WIDTHS[k]) for k in DRAWN}, "label": torch.zeros(1, 6, 1), **x}, t, m, c
+        others = {k: torch.full((1, 6, *WIDTHS[k]), 0.5) for k in DRAWN}
+        answer = precondition(network, EDM, processes=PROCESSES)(
+            {**others, "label": torch.zeros(1, 6, 1), **x}, t, m, c
         )
+        return {name: answer[name]}  # what is not drawn would be kept as memory
 
     processes = {name: PROCESSES[name]}
     clean = example(3, 6)[name][None]
