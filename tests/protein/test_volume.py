@@ -10,7 +10,7 @@ from polydiff.engine.noise import noise
 from polydiff.engine.schedules import EDM
 from polydiff_protein.network import CONTEXT
 from polydiff_protein.symmetry import rotations
-from polydiff_protein.volume import NEAREST, separated, with_excluded_volume
+from polydiff_protein.volume import NEAREST, separated, side_by_side, with_excluded_volume
 
 SCALE = 7.7
 
@@ -69,3 +69,16 @@ def test_a_blur_is_left_alone(sigma, moves):
     x = {"atoms": atoms, "context": state["context"], "copies": state["copies"]}
     made = with_excluded_volume(lambda x, t, mask, cond: x, schedule, SCALE)(x, t, {}, {})
     assert torch.equal(made["atoms"], atoms) is not moves
+
+
+@pytest.mark.parametrize("group", ["C2", "C4", "D2"])
+def test_copies_stand_side_by_side_and_one_chain_stays(group):
+    copies = torch.from_numpy(rotations(group)).reshape(1, -1, 9)
+    atoms = 0.5 * noise(0, "atoms", 0, (30, 3, 3)) + torch.tensor([0.05, 0.02, 0.01])
+    real = torch.ones(1, 30, dtype=torch.bool)
+    moved = side_by_side(atoms, real, copies, SCALE)
+    assert torch.allclose(moved - moved[:, :1, :1], atoms - atoms[:, :1, :1], atol=1e-5)
+    middle = moved[0, :, 1].mean(0)
+    away = (middle - copies.reshape(-1, 3, 3)[1:] @ middle).norm(dim=-1).min() * SCALE
+    assert away == pytest.approx(2 * 2.2 * 30**0.38, rel=1e-3)
+    assert torch.equal(side_by_side(atoms, real, copies[:, :1], SCALE), atoms)

@@ -84,9 +84,11 @@ class BackboneNetwork(nn.Module):
         scalars = self.embed(
             torch.cat([sinusoids(place, 64), sinusoids(near.sum(-1), 64), context[..., 2:7]], dim=-1)
         )
-        static = torch.cat([_motif_pairs(context), near[..., None].float()], dim=-1)
+        both = everyone[:, :, None] & everyone[:, None]
+        static = torch.cat([_motif_pairs(context), both[..., None].float()], dim=-1)
         offset = (place[:, None, :] - place[:, :, None]).clamp(-NEAREST, NEAREST).long() + NEAREST
-        offset = torch.where(near, offset, 2 * NEAREST + 1)
+        # another chain is far along one's own, which is what single chains have taught
+        offset = torch.where(near, offset, torch.where(both, 2 * NEAREST, 2 * NEAREST + 1))
         vectors = self.begin(local_vectors(atoms, near))
         drawn, half = atoms, len(self.blocks) // self.stages
         for stage in range(self.stages):
