@@ -16,7 +16,7 @@ def test_every_clip_of_the_demo_can_be_made() -> None:
         plan = polydiff.load(part.preset).plan(seed=0, conditions=part.conditions, **part.options)
         assert len(plan) == len(part.names)
         names |= {f"{part.preset}/{name}" for name in part.names}
-    assert len(names) == 20 + 11 + 8 + 9 + 2 + 6 + 1
+    assert len(names) == 20 + 11 + 8 + 9 + 2 + 6 + 1 + 5
 
 
 def test_one_clip_and_its_table(tmp_path: Path, capsys, monkeypatch) -> None:

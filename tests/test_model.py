@@ -197,7 +197,7 @@ def test_a_reference_that_leads_nowhere(ref: str, kind: type[PolydiffError], mes
         polydiff.load(ref)
 
 
-def test_a_reference_to_the_hub_fetches_two_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_to_the_hub_fetches_a_model_folder_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -211,7 +211,7 @@ def test_a_reference_to_the_hub_fetches_two_files(folder: Path, monkeypatch: pyt
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     assert polydiff.load("hf://owner/name@v1").ref == "hf://owner/name@v1"
-    assert asked == [("owner/name", "v1", ["model.json", "weights.safetensors"])]
+    assert asked == [("owner/name", "v1", ["model.json", "weights.safetensors", "tables/*.json"])]
     with pytest.raises(PolydiffError, match=r"hf://gone/model: cannot be fetched \(offline"):
         polydiff.load("hf://gone/model")
 
