@@ -197,7 +197,7 @@ def test_a_reference_that_leads_nowhere(ref: str, kind: type[PolydiffError], mes
         polydiff.load(ref)
 
 
-def test_a_reference_to_the_hub_fetches_a_model_folder_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_reference_fetches_a_model_folder_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
