@@ -219,9 +219,7 @@ def azulas(kind: str, base: str = "DDPMSampler", **options: Any) -> Method:
         elif kind == "RePaintSampler":
             keep = problem.A.sum(0).bool().expand(len(y), -1)
             common["steps"] = calls // 2
-            sampler = guidance.RePaintSampler(
-                exact, y @ problem.A, keep, iterations=2, eta=1.0, **common
-            )
+            sampler = guidance.RePaintSampler(exact, y @ problem.A, keep, iterations=2, eta=1.0, **common)
         else:
             noise_of = {"cov_y": cov} if kind == "MMPSDenoiser" else {"var_y": variance}
             wrapped = getattr(guidance, kind)(exact, y, A, **noise_of, **options)

@@ -311,9 +311,7 @@ def engine_request(model: Model, request: SampleRequest, strength: float | None)
     domain = model.domain
     encoded = model.conditions.encode(request.conditions)
     cond = {name: torch.tensor(row, dtype=torch.float32) for name, row in encoded.items()}
-    inpaint = request.source is not None and _kept(
-        domain, request.options, request.keep, request.redo
-    )
+    inpaint = request.source is not None and _kept(domain, request.options, request.keep, request.redo)
     known, keep = domain.known(request) if inpaint else (None, None)
     init = domain.carried(request)
     if request.source is not None and strength is not None and strength < 1:

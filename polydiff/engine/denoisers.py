@@ -100,9 +100,7 @@ class Precondition:
         processes = {name: self.processes.get(name, _GAUSSIAN) for name in x}
         seen = {name: processes[name].network_input(value, scaling) for name, value in x.items()}
         output = _call(self.network, seen, t, mask, cond, self.schedule, self.autocast)
-        denoised = {
-            name: processes[name].denoised(value, x[name], scaling) for name, value in output.items()
-        }
+        denoised = {name: processes[name].denoised(value, x[name], scaling) for name, value in output.items()}
         return {**x, **denoised}
 
 

@@ -140,9 +140,7 @@ class Law:
         lengths = [v.norm(dim=-1, keepdim=True) for v in to]
         chances = [igso3_density(a[..., 0], wide, 40).clamp(min=1e-14).log() for a in lengths]
         pulls = [pull_factor(a, torch.full_like(a, wide)) for a in lengths]
-        return torch.stack(chances, -1), [
-            (rho / wide) ** 2 * g * v for g, v in zip(pulls, to, strict=True)
-        ]
+        return torch.stack(chances, -1), [(rho / wide) ** 2 * g * v for g, v in zip(pulls, to, strict=True)]
 
     def _kinds(self, name: str, x: Tensor, keep: float) -> tuple[Tensor, list[Tensor]]:
         count, other = x.shape[-1], (1 - keep) / x.shape[-1]

@@ -65,9 +65,7 @@ def test_solvers_keep_their_order_on_a_mixture(name, case):
     def denoiser(state, t, mask, cond):
         return {"x": exact({name: state["x"]}, t, mask, cond)[name]}
 
-    coarse, fine, best = (
-        end_of(process, denoiser, solver, options, x, n, 2.0, 0.5) for n in (12, 24, 120)
-    )
+    coarse, fine, best = (end_of(process, denoiser, solver, options, x, n, 2.0, 0.5) for n in (12, 24, 120))
     errors = [float(process.log(value, best).square().mean().sqrt()) for value in (coarse, fine)]
     assert math.log2(errors[0] / errors[1]) > order - 0.35, errors
 

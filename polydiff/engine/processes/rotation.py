@@ -101,9 +101,7 @@ class Rotation(Tangent):
     def draws(self, row: Row) -> bool:
         return self.path == "igso3" and row.c != 0
 
-    def displacement(
-        self, x: Tensor, readouts: Sequence[Tensor], row: Row, anchor: Tensor | None
-    ) -> Tensor:
+    def displacement(self, x: Tensor, readouts: Sequence[Tensor], row: Row, anchor: Tensor | None) -> Tensor:
         if self.path == "igso3" or row.c == 0:
             return super().displacement(x, readouts, row, anchor)
         levels = levels_of(row)

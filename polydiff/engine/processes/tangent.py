@@ -102,9 +102,7 @@ class Tangent(Process, Protocol):
         v = row.q * self.log(x, self.project(x0_hat, mask)).flatten(2)
         return torch.cat([x.flatten(2), v, torch.full_like(v[..., :1], weight)], -1)
 
-    def displacement(
-        self, x: Tensor, readouts: Sequence[Tensor], row: Row, anchor: Tensor | None
-    ) -> Tensor:
+    def displacement(self, x: Tensor, readouts: Sequence[Tensor], row: Row, anchor: Tensor | None) -> Tensor:
         """The tangent vector at x along which a row moves, without its noise."""
         levels = levels_of(row)
         unit, size = max(self.unit(levels.there), _LEAST_UNIT), x[0, 0].numel()
