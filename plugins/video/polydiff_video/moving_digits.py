@@ -17,7 +17,7 @@ from polydiff.errors import UsageError
 from polydiff_video.clip import VideoClip
 
 SIZE, DIGIT, FRAMES, FPS = 64, 28, 20, 10.0
-_SPEED = (2.0, 5.0)  # pixels a frame
+SPEED = (2.0, 5.0)  # pixels a frame
 
 
 def read_moving_digits(path: Path, split: str = "train", clips: int | None = None) -> Dataset:
@@ -32,13 +32,11 @@ def read_moving_digits(path: Path, split: str = "train", clips: int | None = Non
 
 def compose(path: Path, split: str, number: int) -> VideoClip:
     """One clip; its digits, places and speeds follow from split and number."""
-    digits = _digits(path)
-    border = len(digits) * 9 // 10
-    low, high = (0, border) if split == "train" else (border, len(digits))
+    digits = digits_of(path, split)
     rng = np.random.default_rng([split == "test", number])
     frames = np.zeros((FRAMES, SIZE, SIZE), np.uint8)
     for _ in range(2):
-        digit, places = digits[rng.integers(low, high)], path_of(rng)
+        digit, places = digits[rng.integers(len(digits))], path_of(rng)
         for frame, (top, left) in zip(frames, places, strict=True):
             window = frame[top : top + DIGIT, left : left + DIGIT]
             np.maximum(window, digit, out=window)
@@ -53,10 +51,17 @@ def path_of(rng: np.random.Generator) -> np.ndarray:
     ((20, 2), True)
     """
     room = SIZE - DIGIT
-    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*_SPEED)
+    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED)
     straight = rng.uniform(0, room, 2) + speed * np.arange(FRAMES)[:, None] * [np.sin(angle), np.cos(angle)]
     folded = np.abs(straight % (2 * room))
     return np.rint(np.minimum(folded, 2 * room - folded)).astype(int)
+
+
+def digits_of(path: Path, split: str) -> np.ndarray:
+    """(rows, 28, 28) uint8: the digits that clips of a split are made of."""
+    digits = _digits(path)
+    border = len(digits) * 9 // 10
+    return digits[:border] if split == "train" else digits[border:]
 
 
 @cache
