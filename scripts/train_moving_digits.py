@@ -12,13 +12,14 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.training import Batch, TrainingConfig, TrainingState, fit, make_accelerator
+from polydiff.engine.training import Batch, Interrupted, TrainingConfig, TrainingState, fit, make_accelerator
 from polydiff.model import Model, make_schedule
 from polydiff.recipe import Recipe
 from polydiff.settings import from_file, merged
@@ -100,8 +101,10 @@ def main() -> None:
     config = replace(recipe.training_config(), steps=TRIED, log_every=TRIED, checkpoint_every=10**9)
     data = batches(domain, digits, config.batch_size, config.seed)
     began = time.perf_counter()
+    reached: list[TrainingState] = []
 
     def tell(state: TrainingState) -> None:
+        reached[:] = [state]
         if state.log:
             print(f"{state.step} {time.perf_counter() - began:.0f} s", state.log, flush=True)
 
@@ -118,9 +121,15 @@ def main() -> None:
     steps = max(int((asked.seconds - (time.perf_counter() - began)) / pace), 1)
     print(f"{pace * 1e3:.1f} ms a step, {steps} steps", flush=True)
     config = replace(config, steps=steps, log_every=200)
-    state = trained(config, asked.run / "training")
+    with suppress(Interrupted):  # what was learned until then is kept
+        trained(config, asked.run / "training")
+    state = reached[0]
     network.load_state_dict(state.average)
-    facts = {"examples": steps * config.batch_size, "step": steps, "recipe": recipe.model_dump(mode="json")}
+    facts = {
+        "examples": state.step * config.batch_size,
+        "step": state.step,
+        "recipe": recipe.model_dump(mode="json"),
+    }
     model = Model.create(
         domain, network.cpu(), schedule=recipe.schedule, sigma_data=recipe.sigma_data,
         sampling=recipe.sampling, training=facts, card=recipe.card,
