@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 from polydiff.conditions import Categorical, Real
-from polydiff.engine.calibration import Case, Problem, best_start, check_processes, distance
+from polydiff.engine.calibration import Case, Problem, best_start, check_processes, distances
 from polydiff.engine.calibration import calibrate as fit
 from polydiff.engine.noise import uniform
 from polydiff.engine.requests import begin
@@ -20,12 +22,14 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff.plan import engine_request
-from polydiff.tables import SavedTable
+from polydiff.tables import Distances, SavedTable
 
 #: calls of the default solver that stand for the exact answer
-REFERENCE_CALLS = 64
+REFERENCE_CALLS = 200
 #: seeds in one network call on a CPU, where more gain nothing
 CPU_BATCH = 4
+#: on an accelerator, which a small network fills by then
+GPU_BATCH = 256
 
 #: the solvers, with options, that a fit may begin with
 KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -44,10 +48,48 @@ def known_tables(schedule: Schedule, steps: int) -> dict[str, Table]:
     return {f"{table.solver} on {table.grid}": table for table in tables}
 
 
+@dataclass(frozen=True, eq=False)
+class References:
+    """Samples of a model by very many calls: what a table is fitted to, what says when to stop, and what the
+    table is judged by, by the name of what was asked for."""
+
+    fitted: Problem
+    held: Problem
+    unseen: Mapping[str, Problem]
+
+
+def references(
+    model: Model,
+    seeds: int,
+    seed: int = 0,
+    device: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> References:
+    """`seeds` samples to fit to and half as many each to stop by and to judge by, with all conditions and
+    with none. Raises UsageError for a model that cannot be calibrated."""
+    if seeds < 2:
+        raise UsageError(f"--seeds {seeds}: too few to tell a table by, give 2 or more.")
+    check_processes(model.domain.processes())
+    half = max(seeds // 2, 2)
+    ends = accumulate((seeds, half, half, half), initial=seed)
+    fitted, held, conditioned, unconditioned = (range(*pair) for pair in pairwise(ends))
+    say(f"reference: {seeds + 3 * half} samples by {REFERENCE_CALLS} calls")
+
+    def problem(seeds: range, conditions: Mapping[str, Any]) -> Problem:
+        return reference_problem(model, seeds, conditions, REFERENCE_CALLS, device)
+
+    unseen = {"conditioned": problem(conditioned, drawn_conditions(model, conditioned, all_of_them=True))}
+    if len(model.conditions):
+        unseen["unconditioned"] = problem(unconditioned, {})
+    return References(
+        problem(fitted, drawn_conditions(model, fitted)), problem(held, drawn_conditions(model, held)), unseen
+    )
+
+
 def calibrate(
     model: Model,
     steps: int,
-    seeds: int = 16,
+    seeds: int = 32,
     seed: int = 0,
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -55,7 +97,7 @@ def calibrate(
     """A table of `steps` network calls, fitted to a model at its own guidance scale.
 
     Args:
-        seeds: how many samples it is fitted to; half as many others say what it came to.
+        seeds: how many samples it is fitted to; see `references` for the others.
         seed: what those samples and their conditions are drawn from.
         say: is told of each round.
 
@@ -63,69 +105,84 @@ def calibrate(
     """
     if steps < 2:
         raise UsageError(f"--steps {steps}: one call leaves nothing to calibrate, give 2 or more.")
-    if seeds < 2:
-        raise UsageError(f"--seeds {seeds}: too few to tell a table by, give 2 or more.")
-    check_processes(model.domain.processes())
-    say(f"reference: {seeds} samples by {REFERENCE_CALLS} calls")
-    problem = reference_problem(model, range(seed, seed + seeds), REFERENCE_CALLS, device)
+    return fit_table(model, references(model, seeds, seed, device, say), steps, say)
+
+
+def fit_table(
+    model: Model, of: References, steps: int, say: Callable[[str], None] = lambda line: None
+) -> SavedTable:
+    """The table of the round that came nearest to the held samples, and what it came to on unseen ones."""
     tables = known_tables(model.schedule, steps)
-    begun, numbers, nearest = best_start(problem, tables.values())
+    begun, numbers, nearest = best_start(of.fitted, tables.values())
     name = next(name for name, table in tables.items() if table is begun)
-    say(f"the nearest of {len(tables)} known solvers: {name}, distance {nearest:.4f}")
-    for number, (found, value) in enumerate(fit(problem, numbers)):
-        numbers = found
-        if number:
-            say(f"round {number}: distance {value:.4f}")
-    table = numbers.table(model.schedule)
-    others = range(seed + seeds, seed + seeds + max(seeds // 2, 2))
-    unseen = reference_problem(model, others, REFERENCE_CALLS, device)
-    distances = {"start": distance(unseen, begun), "calibrated": distance(unseen, table)}
+    say(f"the nearest of {len(tables)} known solvers: {name}, median distance {nearest:.4f}")
+    best, lowest = begun, math.inf
+    for number, (found, value) in enumerate(fit(of.fitted, numbers)):
+        table = found.table(model.schedule)
+        held = float(distances(of.held, table).median())
+        say(f"round {number}: median distance {value:.4f}, of those held back {held:.4f}")
+        if held < lowest:
+            best, lowest = table, held
     return SavedTable(
-        table=json.loads(table.to_json()),
+        table=json.loads(best.to_json()),
         schedule=model.manifest.schedule,
         model=model.ref,
         model_hash=model.hash,
         guidance_scale=model.manifest.sampling.guidance_scale,
-        seed=seed,
-        seeds=seeds,
+        seed=int(of.fitted.cases[0].run.seeds[0]),
+        seeds=len(of.fitted.counts),
         reference_calls=REFERENCE_CALLS,
         start=name,
-        distances={key: round(value, 6) for key, value in distances.items()},
+        distances={asked: compared(problem, begun, best) for asked, problem in of.unseen.items()},
     )
 
 
-def reference_problem(model: Model, seeds: Sequence[int], calls: int, device: str | None = None) -> Problem:
-    """Samples of these seeds with conditions of the model's vocabulary, at its guidance scale, and where
-    the default solver takes them in so many calls."""
+def compared(problem: Problem, start: Table, calibrated: Table) -> Distances:
+    """How far both tables end from where they should."""
+    before, after = distances(problem, start), distances(problem, calibrated)
+    values = (before.square().mean().sqrt(), after.square().mean().sqrt(), before.median(), after.median())
+    return Distances(**dict(zip(Distances.model_fields, (round(float(v), 6) for v in values), strict=True)))
+
+
+def reference_problem(
+    model: Model, seeds: Sequence[int], conditions: Mapping[str, Any], calls: int, device: str | None = None
+) -> Problem:
+    """Samples of these seeds and conditions at the model's guidance scale, and where the default solver takes
+    them in so many calls."""
     table = make_table(schedule=model.schedule, steps=calls)
-    plan = model.plan(
-        conditions=drawn_conditions(model, seeds), n=len(seeds), seed=0, solver=table, device=device
-    )
+    plan = model.plan(conditions=conditions, n=len(seeds), seed=0, solver=table, device=device)
     asked = [replace(request, seed=seed) for (_, request), seed in zip(plan.asks, seeds, strict=True)]
     denoiser, processes = plan.denoiser(), model.domain.processes()
+    together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
     def cases() -> Iterator[Case]:
-        size = CPU_BATCH if plan.device == "cpu" else plan.batch_size
-        for first in range(0, len(asked), size):
-            batch = [engine_request(model, request, None) for request in asked[first : first + size]]
+        for first in range(0, len(asked), together):
+            batch = [engine_request(model, request, None) for request in asked[first : first + together]]
             run, mask, cond = begin(processes, model.schedule, table, batch, plan.device)
             last = deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()
             yield Case(run, last.x, mask, cond)
 
-    return Problem(denoiser, processes, model.schedule, tuple(cases()))
+    return Problem(denoiser, processes, model.schedule, tuple(cases()), together)
 
 
-def drawn_conditions(model: Model, seeds: Sequence[int]) -> dict[str, list[Any]]:
+def drawn_conditions(model: Model, seeds: Sequence[int], all_of_them: bool = False) -> dict[str, list[Any]]:
     """A value of each condition for each seed, evenly from its choices or its range; what has neither (a
-    text) is left to the model."""
+    text) is left to the model. Unless `all_of_them` are wanted, about half of the seeds leave some of the
+    conditions to the model, and most of those all."""
+    left = (4 * uniform(list(seeds), "calibration left", 0, (1,)) - 2) * (not all_of_them)
     drawn: dict[str, list[Any]] = {}
     for condition in model.conditions:
-        shares = uniform(list(seeds), f"calibration {condition.name}", 0, (1,))[:, 0].tolist()
+        shares = uniform(list(seeds), f"calibration {condition.name}", 0, (2,))
         if isinstance(condition, Categorical):
-            values: list[Any] = [condition.choices[int(share * len(condition.choices))] for share in shares]
+            values: list[Any] = [
+                condition.choices[int(share * len(condition.choices))] for share in shares[:, 0].tolist()
+            ]
         elif isinstance(condition, Real):
-            values = [condition.low + share * (condition.high - condition.low) for share in shares]
+            values = [
+                condition.low + share * (condition.high - condition.low) for share in shares[:, 0].tolist()
+            ]
         else:
             continue
-        drawn[condition.name] = values
+        given = (shares[:, 1:] >= left)[:, 0].tolist()
+        drawn[condition.name] = [value if kept else None for value, kept in zip(values, given, strict=True)]
     return drawn

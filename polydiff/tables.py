@@ -22,11 +22,26 @@ from polydiff.validate import validated
 CALIBRATED = "calibrated"
 
 
+class Distances(Strict):
+    """From the end points of a known solver, and of the table that was fitted beginning with it, to those of
+    very many calls: root mean square over the samples, and the median, which the few samples that end as
+    something else altogether do not move. In units of the samples' deviation."""
+
+    start: float
+    calibrated: float
+    start_median: float
+    calibrated_median: float
+
+    @property
+    def better(self) -> bool:
+        return self.calibrated < self.start and self.calibrated_median < self.start_median
+
+
 class SavedTable(Strict):
     """A table, what it was fitted to, and what it came to on seeds that the fit did not see.
 
-    `start` is the known solver that the fit began with. distances of the two: root mean square from the end
-    point to that of `reference_calls` calls of the default solver, in units of the samples' deviation.
+    `start` is the known solver that the fit began with. distances: to `reference_calls` calls of the default
+    solver, of samples with every condition given ("conditioned") and with none ("unconditioned").
     """
 
     schema_version: int = 1
@@ -39,7 +54,12 @@ class SavedTable(Strict):
     seeds: int = 0
     reference_calls: int = 0
     start: str = ""
-    distances: dict[str, float] = Field(default_factory=dict)
+    distances: dict[str, Distances] = Field(default_factory=dict)
+
+    @property
+    def better(self) -> bool:
+        """Whether it is better than what it began with, whatever was asked for."""
+        return all(found.better for found in self.distances.values())
 
     def solver_table(self, schedule: Part, where: str) -> Table:
         """The table, for a model of this schedule. Raises UsageError where it was made for another."""

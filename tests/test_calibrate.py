@@ -17,7 +17,7 @@ from polydiff.errors import UsageError
 from polydiff.model import Model, load
 from polydiff.model_folder import Part
 from polydiff.replay import replay
-from polydiff.tables import SavedTable, table_path, tables_in
+from polydiff.tables import Distances, SavedTable, table_path, tables_in
 from tests import series
 
 
@@ -51,16 +51,29 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_a_table_comes_nearer_to_many_calls_and_is_the_same_again(saved: SavedTable) -> None:
-    assert saved.distances["calibrated"] < saved.distances["start"]
+    assert set(saved.distances) == {"conditioned", "unconditioned"}
+    assert saved.better
+    assert all(found.calibrated < found.start for found in saved.distances.values())
     assert saved.model_hash == series.model().hash
     assert len(saved.table["rows"]) == 3
     assert calibrate(series.model(), 3, seeds=2) == saved
 
 
 def test_conditions_are_drawn_from_the_vocabulary() -> None:
-    drawn = drawn_conditions(series.model(), range(40))["label"]
-    assert set(drawn) == set(series.LABELS)
+    every = drawn_conditions(series.model(), range(400), all_of_them=True)["label"]
+    assert set(every) == set(series.LABELS)
+    drawn = drawn_conditions(series.model(), range(400))["label"]
+    assert all(some in (None, one) for some, one in zip(drawn, every, strict=True))
+    # left out by a quarter of the seeds, and by half of another quarter; five deviations of that count
+    assert abs(drawn.count(None) - 400 * 3 / 8) < 5 * (400 * 3 / 8 * 5 / 8) ** 0.5
     assert drawn_conditions(series.model(), range(5, 9))["label"] == drawn[5:9]
+
+
+def test_a_table_must_be_better_in_each_way_and_whatever_is_asked() -> None:
+    good = Distances(start=0.2, calibrated=0.1, start_median=0.1, calibrated_median=0.05)
+    assert good.better
+    assert not good.model_copy(update={"calibrated": 0.3}).better
+    assert not good.model_copy(update={"calibrated_median": 0.1}).better
 
 
 def test_it_is_used_at_its_number_of_steps_and_nowhere_else(tuned: Model, saved: SavedTable) -> None:
@@ -114,15 +127,15 @@ def test_the_command_writes_into_the_folder_and_reports(run: Any, folder: Path) 
     report = json.loads(out)
     assert code == 0
     assert report["better"]
-    assert report["distances"]["calibrated"] < report["distances"]["start"]
+    assert report["distances"]["unconditioned"]["calibrated"] < report["distances"]["unconditioned"]["start"]
     assert list(tables_in(folder)) == [3] == [int(Path(report["file"]).stem)]
-    assert "round 1: distance" in err
+    assert "round 1: median distance" in err
     code, out, _ = run("sample", folder, "--steps", 3, "--dry-run", "--json")
     assert json.loads(out)["solver"] == "calibrated"
     code, out, _ = run("solvers", "--show", f"{folder}", "--steps", 3)
     assert out.startswith("calibrated on calibrated: 3 network calls to t = 0")
     code, out, _ = run("solvers", "--show", table_path(folder, 3), "--json")
-    assert json.loads(out)["table"]["rows"][2]["b"] == [1.0]
+    assert json.loads(out)["table"] == SavedTable.read(table_path(folder, 3)).table
 
 
 def test_a_table_elsewhere_is_named_by_its_file(run: Any, folder: Path, saved: SavedTable) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from polydiff.cli.output import echo_json, json_option
 from polydiff.errors import PolydiffError
 
+if TYPE_CHECKING:
+    from polydiff.tables import SavedTable
+
 
 @click.command()
 @click.argument("model")
 @click.option("--steps", type=int, required=True, help="Network calls of the table, 2 or more.")
 @click.option(
-    "--seeds", type=int, default=16, show_default=True, help="Samples to tune it on; half as many judge it."
+    "--seeds", type=int, default=32, show_default=True, help="Samples to tune it on; as many others judge it."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="What they are drawn from.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File. [tables/STEPS.json of the model]")
@@ -36,7 +40,8 @@ def command(
 
     The table goes into the model's folder, and `polydiff sample MODEL --steps STEPS` uses it from then on;
     `--solver adams` or any other leaves it aside. A table written elsewhere is used by `--solver FILE`.
-    It is written only if it is better than the known solvers on samples that it was not tuned on.
+    It is written only if it is better than the known solvers on samples that it was not tuned on, with all
+    conditions and with none.
     """
     from polydiff.calibrate import calibrate
     from polydiff.cli.session import set_threads
@@ -48,21 +53,28 @@ def command(
     path = table_path(resolve(model), steps) if out is None else out
     _check_place(path, given=out is not None)
     found = calibrate(load(model), steps, seeds, seed, device, say=lambda line: click.echo(line, err=True))
-    before, after = found.distances["start"], found.distances["calibrated"]
-    better = after < before
-    if better:
+    if found.better:
         found.write(path)
     if as_json:
         report = found.model_dump(mode="json", exclude={"table", "schedule", "schema_version"})
-        echo_json({**report, "steps": steps, "better": better, "file": str(path) if better else None})
-    elif better:
-        click.echo(f"{path}: distance {after:.4f} on unseen seeds, {before:.4f} by {found.start}.")
-    if not better:
+        written = str(path) if found.better else None
+        echo_json({**report, "steps": steps, "better": found.better, "file": written})
+    elif found.better:
+        click.echo(f"{path}: {_summary(found)}.")
+    if not found.better:
         raise PolydiffError(
-            f"no better than {found.start} on unseen seeds (distance {after:.4f} against {before:.4f}): "
+            f"no better than {found.start} on unseen seeds ({_summary(found)}): "
             f"nothing was written. Try more seeds (--seeds {2 * seeds})."
         )
     return 0
+
+
+def _summary(found: SavedTable) -> str:
+    return "; ".join(
+        f"{asked}, distance {of.calibrated:.4f} (median {of.calibrated_median:.4f}), "
+        f"{of.start:.4f} ({of.start_median:.4f}) by {found.start}"
+        for asked, of in found.distances.items()
+    )
 
 
 def _check_place(path: Path, given: bool) -> None:

@@ -53,12 +53,14 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A denoiser and the cases that a table is fitted to."""
+    """A denoiser and the cases that a table is fitted to. together: samples in one network call, at most,
+    where tables that differ are run at once."""
 
     denoiser: Denoiser
     processes: Mapping[str, Process]
     schedule: Schedule
     cases: tuple[Case, ...]
+    together: int = 1
 
     @cached_property
     def units(self) -> dict[str, float]:
@@ -70,7 +72,7 @@ class Problem:
     @cached_property
     def counts(self) -> Tensor:
         """How many numbers each sample of all cases has, float64."""
-        return torch.cat([_counts(case, self.units) for case in self.cases])
+        return torch.cat([_counts(case, self.units) for case in self.cases]).cpu()
 
     def ends(self, table: Table) -> list[list[Run]]:
         """Of each case the run before each row, and the last."""
@@ -82,11 +84,11 @@ class Problem:
     def squares(self, states: Sequence[list[Run]]) -> Tensor:
         """Mean square distance of each sample to where it should end, in `units`, float64."""
         found = [self.difference(case, runs[-1]) for case, runs in zip(self.cases, states, strict=True)]
-        return torch.cat([r.square().sum(1) for r in found]) / self.counts
+        return torch.cat([r.square().sum(1) for r in found]).cpu() / self.counts
 
     def difference(self, case: Case, run: Run) -> Tensor:
         """Where each sample ended less where it should, in `units`: float64 (B, numbers), zero in padding."""
-        parts = [(run.x[k] - case.end[k]).flatten(1).double().cpu() / unit for k, unit in self.units.items()]
+        parts = [(run.x[k] - case.end[k]).flatten(1).double() / unit for k, unit in self.units.items()]
         return torch.cat(parts, 1)
 
 
@@ -98,15 +100,16 @@ def check_processes(processes: Mapping[str, Process]) -> None:
             raise UsageError(f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned")
 
 
-def distance(problem: Problem, table: Table) -> float:
-    """Root mean square distance of the table's ends to the cases', in units of the ends' deviation."""
-    return _distance(problem, problem.squares(problem.ends(table)))
+def distances(problem: Problem, table: Table) -> Tensor:
+    """Root mean square distance of each sample's end to where it should be, in units of the ends' deviation:
+    float64 (B,)."""
+    return problem.squares(problem.ends(table)).sqrt()
 
 
 def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointExact, float]:
-    """Of known tables the nearest that can be tuned, its free numbers and its distance."""
+    """Of known tables the nearest that can be tuned, its free numbers and its median distance."""
     tunable = [(table, point_exact(table, problem.schedule)) for table in tables]
-    scored = [(distance(problem, table), table, found) for table, found in tunable if found is not None]
+    scored = [(float(distances(problem, table).median()), table, found) for table, found in tunable if found]
     if not scored:
         raise UsageError("none of the tables to start from can be tuned")
     nearest, table, found = min(scored, key=lambda entry: entry[0])
@@ -114,7 +117,7 @@ def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointE
 
 
 def calibrate(problem: Problem, start: PointExact, rounds: int = 6) -> Iterator[tuple[PointExact, float]]:
-    """The free numbers after each round, and their distance; the first is the start itself.
+    """The free numbers after each round, and their median distance; the first is the start itself.
 
     Stop iterating to cancel. It ends by itself after `rounds`, or when a round gains nothing worth its calls.
     A sample counts by the logarithm of its distance rather than by its square (Cauchy's loss, half way at the
@@ -140,7 +143,7 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 6) -> Iterator[
         raise UsageError("one call leaves nothing to calibrate: give at least 2 steps")
     here, states = start, problem.ends(_deep(start, problem.schedule))
     squares = problem.squares(states)
-    yield here, _distance(problem, squares)
+    yield here, float(squares.median().sqrt())
     for _ in range(rounds):
         middle = max(float(squares.median()), 1e-24)
         curvature, slope = _normal_equations(problem, here, states, 1 / ((middle + squares) * problem.counts))
@@ -159,7 +162,7 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 6) -> Iterator[
         if best < before:
             here, states = better
             squares = problem.squares(states)
-        yield here, _distance(problem, squares)
+        yield here, float(squares.median().sqrt())
         if before - best < WORTHWHILE * len(squares):
             return
 
@@ -173,18 +176,49 @@ def _normal_equations(
     tables = [_deep(here.moved(DIFFERENCE * one), problem.schedule) for one in np.eye(size)]
     split = weights.sqrt().split([len(case.run.seeds) for case in problem.cases])
     for case, runs, root in zip(problem.cases, states, split, strict=True):
-        r = problem.difference(case, runs[-1])
-        columns = []
-        for first, table in zip(here.rows_moved, tables, strict=True):
-            run = _moved_again(problem, case, runs[first], runs[first + 1], table)
-            while run.row < table.nfe:
-                run = step(run, table, problem.denoiser, problem.processes, case.mask, case.cond)
-            change = (problem.difference(case, run) - r) / DIFFERENCE
-            columns.append((change * root[:, None]).flatten())
-        jacobian = torch.stack(columns, 1)
-        curvature += (jacobian.T @ jacobian).numpy()
-        slope += (jacobian.T @ (r * root[:, None]).flatten()).numpy()
+        r, root = problem.difference(case, runs[-1]), root[:, None].to(case.run.seeds.device)
+        moved = [
+            _moved_again(problem, case, runs[first], runs[first + 1], table)
+            for first, table in zip(here.rows_moved, tables, strict=True)
+        ]
+        changes = (problem.difference(case, run) - r for run in _run_out(problem, case, moved, tables))
+        jacobian = torch.stack([(change * root).flatten() / DIFFERENCE for change in changes], 1)
+        curvature += (jacobian.T @ jacobian).cpu().numpy()
+        slope += (jacobian.T @ (r * root).flatten()).cpu().numpy()
     return curvature, slope
+
+
+def _run_out(problem: Problem, case: Case, runs: Sequence[Run], tables: Sequence[Table]) -> list[Run]:
+    """Runs of one case, each under its own table, after their last rows."""
+    runs, size = list(runs), max(1, problem.together // len(case.run.seeds))
+    for row in range(tables[0].nfe):
+        ready = [i for i, run in enumerate(runs) if run.row == row]
+        for group in (ready[first : first + size] for first in range(0, len(ready), size)):
+            stepped = _step_together(problem, case, [runs[i] for i in group], [tables[i] for i in group])
+            for i, run in zip(group, stepped, strict=True):
+                runs[i] = run
+    return runs
+
+
+@torch.no_grad()
+def _step_together(problem: Problem, case: Case, runs: Sequence[Run], tables: Sequence[Table]) -> list[Run]:
+    """Each run after one more row of its own table: one network call for all of them."""
+    states = [{**run.x, **run.memory} for run in runs]
+    x = {name: torch.cat([state[name] for state in states]) for name in states[0]}
+    mask, cond = (
+        {name: torch.cat([value] * len(runs)) for name, value in given.items()}
+        for given in (case.mask, case.cond)
+    )
+    times = torch.tensor(
+        [table.rows[run.row].t for run, table in zip(runs, tables, strict=True)], dtype=torch.float64
+    )
+    t = times.repeat_interleave(len(case.run.seeds)).to(case.run.seeds.device)
+    answer = problem.denoiser(x, t, mask, cond)
+    own = [{name: value.chunk(len(runs))[i] for name, value in answer.items()} for i in range(len(runs))]
+    return [
+        step(run, table, lambda *_, mine=mine: mine, problem.processes, case.mask, case.cond)
+        for run, table, mine in zip(runs, tables, own, strict=True)
+    ]
 
 
 def _deep(numbers: PointExact, schedule: Schedule) -> Table:
@@ -204,19 +238,15 @@ def _moved_again(problem: Problem, case: Case, before: Run, after: Run, table: T
     return replace(after, x=x)
 
 
-def _distance(problem: Problem, squares: Tensor) -> float:
-    return float((squares @ problem.counts / problem.counts.sum()).sqrt())
-
-
 def _real(case: Case, name: str) -> Tensor:
     mask = case.mask.get(name)
     return (case.end[name] if mask is None else case.end[name][mask]).flatten()
 
 
 def _counts(case: Case, names: Iterable[str]) -> Tensor:
-    total = torch.zeros(len(case.run.seeds), dtype=torch.float64)
+    total = torch.zeros(len(case.run.seeds), dtype=torch.float64, device=case.run.seeds.device)
     for name in names:
         shape, mask = case.end[name].shape, case.mask.get(name)
-        nodes = torch.full_like(total, shape[1]) if mask is None else mask.sum(1).double().cpu()
+        nodes = torch.full_like(total, shape[1]) if mask is None else mask.sum(1).double()
         total += nodes * shape[2:].numel()
     return total

@@ -9,9 +9,9 @@ s, is
 and also the noise of time s if a = sigma_s / sigma_t, as every solver of `polydiff.engine.solvers` has
 it whose read-out is eps or x̂0: a past ε̂ is a sum of the first state and of x̂0. So what may be tuned
 of n calls are the n - 1 inner times, as lambda = log(alpha / sigma); the weights w_1 ... w_i of each
-row but the first and the last, w_0 being what is left; and a factor e^scale of each a but the last,
-since a state of few steps fits another time than its own. The last row returns its x̂0, which is the
-point whatever the numbers.
+row but the first, w_0 being what is left; and a factor e^scale of each a but the last, since a state
+of few steps fits another time than its own. The last row keeps no noise, a = 0: it returns its x̂0,
+or goes on along the line through past ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from polydiff.engine.nodes import nodes_at
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row
-from polydiff.engine.table import Row, Table, trimmed
+from polydiff.engine.table import Table, trimmed
 
 #: how many past x̂0 of a row have weights to be tuned; those of older ones stay as they are
 TUNED = 3
@@ -36,7 +36,7 @@ NEAREST = 0.02
 
 @dataclass(frozen=True)
 class PointExact:
-    """The free numbers of a table of n calls: lams and scales (n - 1,), weights of 0, ..., n - 2 a row."""
+    """The free numbers of a table of n calls: lams and scales (n - 1,), weights of 0, ..., n - 1 a row."""
 
     lams: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
@@ -75,21 +75,23 @@ class PointExact:
         log_snr = 2 * torch.tensor(self.lams, dtype=torch.float64)
         nodes = nodes_at(schedule, [1.0, *schedule.t_of_log_snr(log_snr).tolist(), 0.0])
         rows = []
-        for weights, scale, (node, target) in zip(self.weights, self.scales, pairwise(nodes), strict=False):
+        for weights, scale, (node, target) in zip(
+            self.weights, (*self.scales, -math.inf), pairwise(nodes), strict=True
+        ):
             row = ddim_row(node, target, math.exp(scale) * target.sigma)
             rows.append(replace(row, b=trimmed([row.b[0] * w for w in (1 - sum(weights), *weights)])))
-        return Table(rows=(*rows, Row(t=nodes[-2].t, a=0.0, b=(1.0,))), solver=solver, grid="calibrated")
+        return Table(rows=tuple(rows), solver=solver, grid="calibrated")
 
 
 def point_exact(table: Table, schedule: Schedule) -> PointExact | None:
     """The free numbers of a table from t = 1 to 0; None where it is not of this family: stochastic, with a
-    rise or a repetition of times, with another last row, or not exact on a point mass.
+    rise or a repetition of times, or not exact on a point mass.
 
     >>> from polydiff.engine.schedules import EDM
     >>> from polydiff.engine.solvers import make_table
     >>> found = point_exact(make_table("ddim", EDM(), 4), EDM())
     >>> [round(w, 9) for row in found.weights for w in row], found.table(EDM()).nfe
-    ([0.0, 0.0, 0.0], 4)
+    ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 4)
     """
     count, times = table.nfe, [*(row.t for row in table.rows), table.end]
     nodes = nodes_at(schedule, times)
@@ -104,12 +106,11 @@ def point_exact(table: Table, schedule: Schedule) -> PointExact | None:
         anchor = x if row.anchor else anchor
         past.insert(0, row.p * x + row.q * np.eye(count + 1)[i + 1])
         moved = row.a * x + row.base * anchor + sum(b * h for b, h in zip(row.b, past, strict=False))
-        if i < count - 1:
-            step = ddim_row(nodes[i], nodes[i + 1])
-            own = (moved - step.a * x)[: i + 2]
-            if not (step.b[0] > 1e-9 and abs(own[0]) < 1e-6 and abs(own.sum() / step.b[0] - 1) < 1e-6):
-                return None
-            weights.append(tuple((own[i:0:-1] / step.b[0]).tolist()))
+        step = ddim_row(nodes[i], nodes[i + 1])
+        own = (moved - step.a * x)[: i + 2]
+        if not (step.b[0] > 1e-9 and abs(own[0]) < 1e-6 and abs(own.sum() / step.b[0] - 1) < 1e-6):
+            return None
+        weights.append(tuple((own[i:0:-1] / step.b[0]).tolist()))
         x = moved
     found = PointExact(lams, tuple(weights), (0.0,) * len(lams))
-    return found if np.allclose(x, np.eye(count + 1)[-1], atol=1e-6) and found.falls(schedule) else None
+    return found if found.falls(schedule) else None
