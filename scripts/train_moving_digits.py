@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--log-sigma", type=float, nargs=2, default=(2.0, 1.8), help="mean and deviation")
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--start", type=Path, help="a model to go on from, of the same width and depth")
     asked = parser.parse_args()
     asked_for = {
         "config": {"network": {"width": asked.width, "depth": asked.depth}},
@@ -95,10 +96,16 @@ def main() -> None:
     dataset = read_moving_digits(asked.digits, clips=1000)
     domain = Video(Video.configure(dataset, recipe.config))
     torch.manual_seed(0)
-    network = domain.network()
+    network, before = domain.network(), 0
+    if asked.start:
+        start = Model.load(asked.start, "video")
+        network.load_state_dict(start.network.state_dict())
+        domain, before = Video(start.domain.config), start.manifest.training["examples"]
     accelerator = make_accelerator()
     digits = torch.from_numpy(digits_of(asked.digits, "train")).to(accelerator.device)
-    config = replace(recipe.training_config(), steps=TRIED, log_every=TRIED, checkpoint_every=10**9)
+    config = replace(
+        recipe.training_config(), seed=before, steps=TRIED, log_every=TRIED, checkpoint_every=10**9
+    )
     data = batches(domain, digits, config.batch_size, config.seed)
     began = time.perf_counter()
     reached: list[TrainingState] = []
@@ -126,7 +133,7 @@ def main() -> None:
     state = reached[0]
     network.load_state_dict(state.average)
     facts = {
-        "examples": state.step * config.batch_size,
+        "examples": before + state.step * config.batch_size,
         "step": state.step,
         "recipe": recipe.model_dump(mode="json"),
     }
