@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Denoiser, State
 from polydiff.engine.guidance import inpaint, overlay
+from polydiff.engine.memory import halved_to_fit
 from polydiff.engine.nodes import with_levels
+from polydiff.engine.packing import RATIO, Ladder, together
 from polydiff.engine.processes.base import Process
 from polydiff.engine.sampling import Callback, Run, sample, start
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,28 +57,60 @@ def sample_requests(
     processes: Mapping[str, Process],
     schedule: Schedule,
     table: Table,
-    requests: Sequence[Request],
+    requests: Iterable[Request],
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     callbacks: Sequence[Callback] = (),
 ) -> Iterator[tuple[int, State]]:
     """Sample every request and yield (index, state without padding), in order, as micro-batches finish.
 
-    Requests share a micro-batch whatever their sizes: the first axis is padded to the longest. What is to
-    be kept is told to the denoiser at each step and is exact in the result.
+    Requests share a micro-batch whatever their sizes, those of like length first: the first axis is padded
+    to a rung of a ladder, see `packing`. What is to be kept is told to the denoiser at each step and is exact
+    in the result. Where memory does not suffice for a micro-batch, it and all later ones are halved.
 
     Errors: UsageError when requests do not fit together or name no process.
     """
+    jobs = (_alone(request) for request in requests)
+    yield from enumerate(
+        sample_jobs(denoiser, processes, schedule, table, jobs, batch_size, device, callbacks)
+    )
+
+
+def sample_jobs(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    schedule: Schedule,
+    table: Table,
+    jobs: Iterable[Generator[Request, State, T]],
+    batch_size: int | None = None,
+    device: torch.device | str = "cpu",
+    callbacks: Sequence[Callback] = (),
+) -> Iterator[T]:
+    """As `sample_requests`, for what is made in several parts: a job yields a request, is sent its state and
+    returns what it made, which is yielded in the order of the jobs."""
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
     table = with_levels(table, schedule)
-    for first in range(0, len(requests), size):
-        batch = requests[first : first + size]
-        x = _sample_batch(denoiser, processes, schedule, table, batch, device, callbacks)
-        for index, request in enumerate(batch):
-            lengths = {name: shape[0] for name, shape in request.sizes().items()}
-            yield first + index, {name: x[name][index, : lengths[name]] for name in x}
+    # alone a request is not padded
+    ladders = {name: Ladder(RATIO if size > 1 else 1.0) for name in processes}
+
+    def padded(requests: Sequence[Request]) -> list[dict[str, int]]:
+        own = [_lengths(processes, request) for request in requests]
+        for name, ladder in ladders.items():
+            ladder.learn(lengths[name] for lengths in own)
+        return [{name: ladders[name](length) for name, length in lengths.items()} for lengths in own]
+
+    def run(batch: Sequence[Request]) -> list[State]:
+        lengths = padded(batch)
+        longest = {name: max(length[name] for length in lengths) for name in processes}
+        return sample_batch(denoiser, processes, schedule, table, batch, device, callbacks, longest)
+
+    yield from together(jobs, halved_to_fit(run), padded, size)
+
+
+def _alone(request: Request) -> Generator[Request, State, State]:
+    return (yield request)
 
 
 def begin(
@@ -82,15 +119,17 @@ def begin(
     table: Table,
     batch: Sequence[Request],
     device: torch.device | str = "cpu",
+    lengths: Mapping[str, int] | None = None,
 ) -> tuple[Run, dict[str, Tensor], dict[str, Tensor]]:
-    """Requests as one padded micro-batch before its first row: the run, its mask and its conditions."""
-    shapes = _padded(processes, batch)
+    """Requests as one micro-batch before its first row: the run, its mask and its conditions. The first axis
+    is padded to `lengths`, by default to the longest of the batch."""
+    shapes = _padded(processes, batch, lengths)
     mask = {}
     for name, shape in shapes.items():
         own = [_shape(request.sizes(), name)[0] for request in batch]
         if min(own) < shape[0]:
-            lengths = torch.tensor(own, device=device)
-            mask[name] = torch.arange(shape[0], device=device) < lengths[:, None]
+            ends = torch.tensor(own, device=device)
+            mask[name] = torch.arange(shape[0], device=device) < ends[:, None]
     names = batch[0].cond.keys()
     if any(request.cond.keys() != names for request in batch):
         raise UsageError("requests of one run must all give the same conditions")
@@ -102,34 +141,48 @@ def begin(
     return run, mask, cond
 
 
-def _sample_batch(
+def sample_batch(
     denoiser: Denoiser,
     processes: Mapping[str, Process],
     schedule: Schedule,
     table: Table,
     batch: Sequence[Request],
-    device: torch.device | str,
-    callbacks: Sequence[Callback],
-) -> State:
-    first, mask, cond = begin(processes, schedule, table, batch, device)
-    shapes = _padded(processes, batch)
+    device: torch.device | str = "cpu",
+    callbacks: Sequence[Callback] = (),
+    lengths: Mapping[str, int] | None = None,
+) -> list[State]:
+    """The states of one micro-batch, without padding; see `begin` for `lengths`."""
+    first, mask, cond = begin(processes, schedule, table, batch, device, lengths)
+    shapes = _padded(processes, batch, lengths)
     keep = _gather([request.keep for request in batch], shapes, device, None)
     if keep:
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
         denoiser = inpaint(denoiser, known, keep, processes, schedule)
     last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
-    return overlay(last.x, known, keep, processes) if keep else last.x
+    x = overlay(last.x, known, keep, processes) if keep else last.x
+    return [
+        {name: x[name][place, :length] for name, length in _lengths(processes, request).items()}
+        for place, request in enumerate(batch)
+    ]
 
 
-def _padded(processes: Mapping[str, Process], batch: Sequence[Request]) -> dict[str, tuple[int, ...]]:
+def _lengths(processes: Mapping[str, Process], request: Request) -> dict[str, int]:
+    sizes = request.sizes()
+    return {name: _shape(sizes, name)[0] for name in processes}
+
+
+def _padded(
+    processes: Mapping[str, Process], batch: Sequence[Request], lengths: Mapping[str, int] | None
+) -> dict[str, tuple[int, ...]]:
     """The shape that holds every request of a micro-batch, by component."""
     shapes = {}
     for name in processes:
         own = [_shape(request.sizes(), name) for request in batch]
         if len({shape[1:] for shape in own}) > 1:
             raise UsageError(f"component {name!r} differs between requests in more than its length: {own}")
-        shapes[name] = (max(shape[0] for shape in own), *own[0][1:])
+        longest = lengths[name] if lengths else max(shape[0] for shape in own)
+        shapes[name] = (longest, *own[0][1:])
     return shapes
 
 

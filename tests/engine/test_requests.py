@@ -33,7 +33,9 @@ def test_results_come_in_order_at_their_own_sizes_as_batches_finish():
     assert (index, state["x"].shape) == (0, (3, 2))
     assert set(map(str, seen)) == {"((2, 5, 2), [3, 5])"}
     assert [(i, tuple(s["x"].shape)) for i, s in stream] == [(1, (5, 2)), (2, (4, 2))]
-    assert seen[-1] == ((1, 4, 2), None)  # equal sizes need no mask
+    assert seen[-1] == ((1, 5, 2), [4])  # padded to a rung, in company or not
+    list(sample_requests(denoiser, X, EDM, TABLE, wanted[::2], batch_size=1))
+    assert seen[-1] == ((1, 4, 2), None)  # never in company: no padding and no mask
 
 
 def test_what_is_kept_is_exact_for_the_requests_that_keep():
