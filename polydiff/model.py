@@ -202,6 +202,7 @@ class Model:
         redo: str | None = None,
         indices: Sequence[int] | None = None,
         batch_size: int | None = None,
+        memory: int | str | None = None,
         device: str | None = None,
         **options: Any,
     ) -> Plan:
@@ -231,7 +232,9 @@ class Model:
             target: an example or a file of the source's size, to go to: the n samples lie on the way through
                 the noises of both, the first at the source, the last at the target, or each `share` of it.
             indices: which of the n to make (a shard); all by default.
-            batch_size, device: by default 1 on a CPU, where batches gain nothing; 16 on a GPU.
+            batch_size: samples in one network call. By default 1 on a CPU, where a sample then has the same
+                bits in any run; on a GPU what `memory` holds ("4GiB"; half of what is free), 64 at most.
+            device: "cpu", "cuda", ...; the GPU where there is one.
             **options: the domain's own, such as duration=2.0 for audio.
 
         Raises UsageError in one line for anything that cannot be used.

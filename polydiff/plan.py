@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from polydiff.batches import checked_batch, settled
 from polydiff.domain import Domain, SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.encoding import encode
-from polydiff.engine.requests import Request, default_batch_size, sample_requests
+from polydiff.engine.requests import Request, sample_jobs, sample_requests
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.given import ends_of, source_of, target_of
@@ -42,7 +43,8 @@ class Plan:
     table: Table
     asks: tuple[tuple[int, SampleRequest], ...]  # index in the run, and what is asked
     strength: float | None
-    batch_size: int
+    batch_size: int | None  # None: as much as memory holds
+    memory: int | None  # bytes, None: a share of what is free
     device: str
     record: Provenance
     wrap: Wrap | None = None  # guidance of the caller's own
@@ -55,55 +57,46 @@ class Plan:
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[Sample]:
         """Each sample as soon as it is done. `watch(t, x0_hat)` sees what each network call predicts."""
-        domain = self.model.domain
-        sampled = self._sampler(callbacks, watch)
-        for first in range(0, len(self.asks), self.batch_size):
-            group = self.asks[first : first + self.batch_size]
-            makers = [domain.parts(request) for _, request in group]
-            waiting = {i: next(maker) for i, maker in enumerate(makers)}
-            examples: dict[int, Any] = {}
-            while waiting:
-                for i, state in zip(list(waiting), sampled(list(waiting.values())), strict=True):
-                    try:
-                        waiting[i] = makers[i].send(self._decoded(state))
-                    except StopIteration as end:
-                        examples[i] = end.value
-                        del waiting[i]
-            for i, (index, request) in enumerate(group):
-                yield Sample(examples[i], self.provenance(index, request), domain)
+        plan = settled(self)
+        jobs = (self._job(request) for _, request in self.asks)
+        arguments = plan.engine_arguments(callbacks, watch)
+        examples = sample_jobs(jobs=jobs, batch_size=plan.batch_size, **arguments)
+        for (index, request), example in zip(self.asks, examples, strict=True):
+            yield Sample(example, plan.provenance(index, request), self.model.domain)
 
     def states(
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[tuple[int, State]]:
         """Position in the plan and unbatched state of each sample made in one part, before it is decoded."""
-        sampled = self._sampler(callbacks, watch)
-        for first in range(0, len(self.asks), self.batch_size):
-            group = [request for _, request in self.asks[first : first + self.batch_size]]
-            yield from enumerate(sampled(group), first)
+        requests = (self.engine_request(request) for _, request in self.asks)
+        arguments = self.engine_arguments(callbacks, watch)
+        yield from sample_requests(requests=requests, batch_size=settled(self).batch_size, **arguments)
 
-    def _sampler(
-        self, callbacks: Sequence[Callable[..., None]], watch: Watch | None
-    ) -> Callable[[Sequence[SampleRequest]], list[State]]:
-        """What makes one micro-batch; plugins are asked for their callbacks once a run."""
-        denoiser = _watched(self.denoiser(), watch)
-        asked_once = get_registry().callbacks(self.info(tuple))
+    def engine_arguments(
+        self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
+    ) -> dict[str, Any]:
+        """What the engine is told of all samples; plugins are asked for their callbacks once a run."""
+        return {
+            "denoiser": _watched(self.denoiser(), watch),
+            "processes": self.model.domain.processes(),
+            "schedule": self.model.schedule,
+            "table": self.table,
+            "device": self.device,
+            "callbacks": [*get_registry().callbacks(self.info(tuple)), *callbacks],
+        }
 
-        def sampled(requests: Sequence[SampleRequest]) -> list[State]:
-            made = sample_requests(
-                denoiser,
-                self.model.domain.processes(),
-                self.model.schedule,
-                self.table,
-                [self._engine_request(request) for request in requests],
-                batch_size=self.batch_size,
-                device=self.device,
-                callbacks=[*asked_once, *callbacks],
-            )
-            return [state for _, state in made]
+    def _job(self, request: SampleRequest) -> Generator[Request, State, Any]:
+        """The parts of one sample as the engine makes them."""
+        maker = self.model.domain.parts(request)
+        try:
+            part = next(maker)
+            while True:
+                part = maker.send(self._decoded((yield self.engine_request(part))))
+        except StopIteration as end:
+            return end.value
 
-        return sampled
-
-    def _engine_request(self, request: SampleRequest) -> Request:
+    def engine_request(self, request: SampleRequest) -> Request:
+        """What the engine needs to know of one sample, the place where it starts included."""
         made = engine_request(self.model, request, self.strength)
         if request.target is not None:
             return replace(made, noisy=self._between(request, made.cond))
@@ -204,6 +197,7 @@ def make_plan(
     redo: str | None,
     indices: Sequence[int] | None,
     batch_size: int | None,
+    memory: int | str | None,
     device: str | None,
     options: Mapping[str, Any],
 ) -> Plan:
@@ -241,9 +235,7 @@ def make_plan(
             model, solver, grid, steps, strength, from_noise=target is None and not denoise
         )
     device = _device(device)
-    size = default_batch_size(device) if batch_size is None else batch_size
-    if size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {size}.")
+    batch_size, budget = checked_batch(batch_size, memory, device)
     registry = get_registry()
     plugin = registry.owner(registry.domain_info(domain.name)).distribution
     record = Provenance(
@@ -263,7 +255,7 @@ def make_plan(
         guidance_interval=defaults.guidance_interval,
         table=json.loads(table.to_json()),
         source=origin and origin.model_copy(update={"strength": strength}),
-        batch_size=size,
+        batch_size=batch_size or 0,
         device=device,
         threads=torch.get_num_threads(),
         versions=versions(*([plugin] if plugin else [])),
@@ -273,7 +265,7 @@ def make_plan(
         engine_request(model, request, strength)  # what is wrong with a source shows here
         if goal is not None:
             ends_of(domain, request)
-    return Plan(model, table, asks, strength, size, device, record, wrap)
+    return Plan(model, table, asks, strength, batch_size, budget, device, record, wrap)
 
 
 def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:

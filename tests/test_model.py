@@ -350,6 +350,24 @@ def test_samples_in_parts_are_the_same_in_any_batch(model: Model) -> None:
     assert np.abs(values(three[0])[12:24] - values(three[0])[24:]).max() > 0.1
 
 
+def test_a_place_whose_sample_is_finished_goes_to_the_next(model: Model) -> None:
+    """Samples of 1, 2, 3, 1, 2 and 3 parts, two at a time: seven batches, where pairs that wait for each
+    other would take eight."""
+
+    class Ragged(type(model.domain)):  # type: ignore[misc]
+        def parts(self, request: Any) -> Generator[Any, Any, Any]:
+            for number in range(1 + request.seed % 3):
+                made = yield replace(request, seed=derived_seed(request.seed, "part", number))
+            return self.finish(made, request)
+
+    ragged = Model(Ragged(model.domain.config), model.network, model.manifest)
+    sizes: list[int] = []
+    plan = ragged.plan(6, seed=0, steps=2, batch_size=2)
+    made = [sample.provenance.index for sample in plan.stream(watch=lambda t, x: sizes.append(len(t)))]
+    assert made == list(range(6))
+    assert sizes[::2] == [2, 2, 2, 2, 2, 1, 1]
+
+
 def test_a_stream_stops_when_the_reader_does(model: Model) -> None:
     calls = []
     stream = model.plan(100, seed=0, steps=2).stream(watch=lambda t, x: calls.append(float(t[0])))

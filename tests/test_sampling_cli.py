@@ -117,6 +117,12 @@ def test_resume_makes_what_is_missing(run: Any, model: str) -> None:
     assert [Provenance.read(f"out/000{i}.csv.json").index for i in range(4)] == [0, 1, 2, 3]
 
 
+def test_a_budget_of_memory_is_for_a_gpu(run: Any, model: str) -> None:
+    code, _, err = run("sample", model, "--memory", "1GiB", "--device", "cpu")
+    assert code == 2
+    assert "memory is a budget for a CUDA device" in err
+
+
 def test_nothing_is_overwritten(run: Any, model: str) -> None:
     arguments = ("sample", model, "--steps", 2, "--seed", 1)
     assert run(*arguments, "-o", "out")[0] == 0

@@ -61,7 +61,8 @@ class Shard(click.ParamType[tuple[int, int]]):
     metavar="KEY=VALUE",
     help="Such as sampling.solver_options.order=2",
 )
-@click.option("--batch-size", type=int, help="Samples in one network call. [1 on a CPU, 16 on a GPU]")
+@click.option("--batch-size", type=int, help="Samples in one network call. [1 on a CPU, by memory on a GPU]")
+@click.option("--memory", metavar="SIZE", help="Of a GPU, such as 4GiB. [half of what is free]")
 @click.option("--threads", type=int, help="Processor threads. [all but one]")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
 @json_option

@@ -1,0 +1,58 @@
+"""How many samples of a plan go through the network at once, where nobody says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from polydiff.engine.memory import bytes_of, default_budget, largest_batch, peak_memory
+from polydiff.engine.requests import default_batch_size, sample_batch
+from polydiff.errors import UsageError
+
+if TYPE_CHECKING:
+    from polydiff.plan import Plan
+
+#: more than so many at once are not worth waiting for
+MOST = 64
+
+
+def checked_batch(
+    batch_size: int | None, memory: int | str | None, device: str
+) -> tuple[int | None, int | None]:
+    """The batch, None where memory is to choose it, and the memory in bytes. UsageError for nonsense."""
+    cuda = torch.device(device).type == "cuda"
+    if memory is not None and batch_size is not None:
+        raise UsageError("memory chooses the batch_size: give one of them.")
+    if memory is not None and not cuda:
+        raise UsageError(f"memory is a budget for a CUDA device; on {device!r} give batch_size.")
+    if batch_size is None and not cuda:
+        batch_size = default_batch_size(device)
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}.")
+    return batch_size, None if memory is None else bytes_of(memory)
+
+
+def settled(plan: Plan, peak: Callable[[Plan, int], int] | None = None) -> Plan:
+    """The plan with its batch chosen: as many as are asked for where they are few, else as the memory holds.
+
+    peak: the bytes that a micro-batch of so many samples takes; by default it is measured.
+    """
+    if plan.batch_size is not None:
+        return plan
+    size = min(len(plan), MOST)
+    if size > default_batch_size(plan.device) or plan.memory is not None:
+        budget = default_budget(plan.device) if plan.memory is None else plan.memory
+        size = largest_batch(lambda count: (peak or _peak)(plan, count), budget, size)
+    return replace(plan, batch_size=size, record=plan.record.model_copy(update={"batch_size": size}))
+
+
+def _peak(plan: Plan, count: int) -> int:
+    """Measured on so many of the longest sample that is asked for."""
+    domain = plan.model.domain
+    _, longest = max(plan.asks, key=lambda ask: sum(map(math.prod, domain.shapes(ask[1]).values())))
+    batch = [plan.engine_request(next(domain.parts(longest)))] * count
+    return peak_memory(lambda: sample_batch(batch=batch, **plan.engine_arguments()), plan.device)
