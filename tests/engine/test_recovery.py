@@ -112,7 +112,10 @@ def test_a_mixture_on_a_product_of_all_spaces_is_recovered(sampler):
 
 
 def test_geodesics_recover_a_set_of_rotations():
-    """The flow to three rotations in closed form: how likely x is from each, by the angle of the way."""
+    """The flow to three rotations in closed form. What comes from a rotation lies within the angle π s of it
+    (s the share of the way), with a density that depends on the angle at which its way began. Steps of finite
+    length lead some points just outside all three of these balls, where there is no density to go by: they
+    belong to the ball that they are the least outside of."""
     process = Rotation("geodesic")
 
     def exact(x, t, mask, cond):
@@ -120,17 +123,18 @@ def test_geodesics_recover_a_set_of_rotations():
         turns = [process.log(x["x"], pose.float().expand_as(x["x"])) for pose in POSES]
         angles = torch.stack([turn.double().norm(dim=-1) for turn in turns], -1)
         begun = angles / share
-        density = torch.where(begun < math.pi, (1 - torch.cos(begun)) / (1 - torch.cos(angles)), 0.0)
-        gamma = WEIGHTS * density.clamp(min=1e-9)
+        nearest = torch.nn.functional.one_hot(begun.argmin(-1), 3)
+        density = WEIGHTS * torch.where(begun < math.pi, (1 - torch.cos(begun)) / (1 - torch.cos(angles)), 0)
+        gamma = torch.where((begun < math.pi).any(-1, keepdim=True), density, nearest)
         gamma = (gamma / gamma.sum(-1, keepdim=True)).float()
         return {"x": process.exp(x["x"], sum(gamma[..., j, None] * turn for j, turn in enumerate(turns)))}
 
-    table = make_table("adams", EDM, 60, "uniform_log_snr", {"order": 2})
+    table = make_table("adams", EDM, 30, "uniform_log_snr", {"order": 2})
     run = start({"x": process}, EDM, table, list(range(8)), {"x": (200, 3, 3)})
     x = finish(exact, {"x": process}, table, run).x["x"]
     apart = torch.stack([process.log(pose.float().expand_as(x), x).norm(dim=-1) for pose in POSES], -1)
-    # a few begin where two ways meet, and 60 steps leave them there
-    assert float((apart.amin(-1) < 0.01).double().mean()) > 0.93
+    # the balls of the last call are 0.006 wide and more than one apart: it leads each to its centre
+    assert float(apart.amin(-1).max()) < 1e-3
     assert chi_squared(torch.bincount(apart.argmin(-1).flatten(), minlength=3).double(), WEIGHTS) < 13.8
 
 
