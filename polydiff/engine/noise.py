@@ -50,11 +50,12 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Te
     return c0, c1, c2, c3
 
 
-def _words(seeds: Tensor, stream: str, step: int, count: int) -> Tensor:
+def _words(seeds: Tensor, stream: str, step: int | Tensor, count: int) -> Tensor:
     """(B, 4, count) words of 32 random bits as int64; word (b, :, j) depends on seed b and j alone."""
     index = torch.arange(count, dtype=torch.int64, device=seeds.device).expand(len(seeds), count)
     seeds = seeds[:, None]
-    counter = [index, torch.full_like(index, step), torch.full_like(index, stream_id(stream)), index * 0]
+    zero = torch.zeros_like(index)
+    counter = [index, zero + step, zero + stream_id(stream), zero]
     return torch.stack(philox(counter, [seeds & _MASK, (seeds >> 32) & _MASK]), dim=1)
 
 
@@ -80,7 +81,9 @@ def derived_seed(seed: int, stream: str, step: int) -> int:
     return int(uniform(seed, stream, step, (1,))[0] * 2**53)
 
 
-def uniform(seeds: int | Sequence[int] | Tensor, stream: str, step: int, shape: Sequence[int]) -> Tensor:
+def uniform(
+    seeds: int | Sequence[int] | Tensor, stream: str, step: int | Tensor, shape: Sequence[int]
+) -> Tensor:
     """Uniform numbers in (0, 1), float64, shape (B, *shape).
 
     >>> bool((uniform([1, 2], "t", 0, (3,))[1] == uniform(2, "t", 0, (5,))[0, :3]).all())
@@ -95,7 +98,7 @@ def uniform(seeds: int | Sequence[int] | Tensor, stream: str, step: int, shape: 
 def noise(
     seeds: int | Sequence[int] | Tensor,
     stream: str,
-    step: int,
+    step: int | Tensor,
     shape: Sequence[int],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
@@ -104,7 +107,7 @@ def noise(
     Args:
         seeds: one integer a sample, or an int64 tensor (B,).
         stream: what the numbers are for ("prior", "wave", ...); streams are independent.
-        step: which draw of that stream; steps are independent.
+        step: which draw of that stream; steps are independent. An int64 tensor where only the device knows.
         shape: one sample's shape. A longer first axis begins with the same numbers.
         dtype: float32 or float64; the normals are computed in float64.
 

@@ -8,12 +8,16 @@ r"""The one loop of sampling, over an explicit value.
 A Run holds everything that the next step needs, and nothing changes in place: progress is iterating,
 cancelling is to stop iterating, resuming is to go on from a Run, and threads may share all of it. The
 noise of a row is a function of seed, component and row, so a resumed Run goes on bit for bit.
+
+Where only the end is wanted, `finish` writes each state over one that it made before: the same bits, and from
+the second step on no memory is asked for. `captured` has the same loop for compilers and CUDA graphs.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +29,9 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.noise import as_seeds, noise
-from polydiff.engine.processes.base import Process
+from polydiff.engine.processes import Gaussian, Process
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.table import Table
+from polydiff.engine.table import Row, Table, live
 from polydiff.errors import UsageError
 
 
@@ -47,8 +51,15 @@ class Run:
     seeds: Tensor
     memory: State = field(default_factory=dict)
 
+    @property
+    def seen(self) -> State:
+        """What the denoiser sees."""
+        return {**self.x, **self.memory} if self.memory else self.x
+
 
 Callback = Callable[[Run], None]
+#: tensors of each component that were made for one run, to be written again once they are out of use
+Made = dict[str, list[Tensor]]
 
 
 def start(
@@ -111,23 +122,67 @@ def step(
     if torch.is_grad_enabled():  # to enter no_grad costs as much as an operation on a small state
         with torch.no_grad():
             return step(run, table, denoiser, processes, mask, cond)
-    row, depth, mask = table.rows[run.row], table.history, mask or {}
+    row, mask = table.rows[run.row], mask or {}
     t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
-    x0_hat = denoiser({**run.x, **run.memory} if run.memory else run.x, t, mask, cond or {})
+    x0_hat = denoiser(run.seen, t, mask, cond or {})
+    return move(run, x0_hat, row, table.history, processes, mask)
+
+
+def move(
+    run: Run,
+    x0_hat: State,
+    row: Row,
+    depth: int,
+    processes: Mapping[str, Process],
+    mask: Mask,
+    made: Made | None = None,
+) -> Run:
+    """The arithmetic of a step that keeps `depth` read-outs. The numbers of `row`, and the run's own row, may
+    be tensors of no dimension."""
     memory = {name: value for name, value in x0_hat.items() if name not in processes}
-    anchor = run.x if row.anchor else run.anchor
+    anchor = run.anchor
+    if isinstance(row.anchor, Tensor):
+        anchor = {name: torch.where(row.anchor, here, anchor[name]) for name, here in run.x.items()}
+    elif row.anchor:
+        anchor = run.x
     x, h = {}, {}
     for name, process in processes.items():
-        here, real = run.x[name], mask.get(name)
-        newest = process.read(here, x0_hat.get(name, here), row, real)
-        readouts = (newest, *run.h[name])[:depth]
-        xi = None
+        here, past, real, xi = run.x[name], run.h[name], mask.get(name), None
+        base = anchor[name] if live(row.base) else None
         if process.draws(row):
             shape = process.noise_shape(tuple(here.shape[1:]))
             xi = noise(run.seeds, name, run.row + 1, shape, here.dtype)
-        x[name] = process.move(here, readouts, row, anchor[name] if row.base else None, xi, real)
+        answer = x0_hat.get(name, here)
+        if made is not None and isinstance(process, Gaussian):
+            own, kept = made.setdefault(name, []), anchor.get(name)
+            newest = process.read(here, answer, row, real, _unused(own, here, (here, *past, kept)))
+            readouts = (newest, *past)[:depth]
+            # x is read before it is written
+            out = _unused(own, here, (*readouts, kept))
+            x[name] = process.move(here, readouts, row, base, xi, real, out)
+        else:
+            readouts = (process.read(here, answer, row, real), *past)[:depth]
+            x[name] = process.move(here, readouts, row, base, xi, real)
         h[name] = readouts[: depth - 1]
     return Run(x=x, h=h, anchor=anchor, row=run.row + 1, seeds=run.seeds, memory=memory)
+
+
+def _unused(own: list[Tensor], like: Tensor, used: Sequence[Tensor | None]) -> Tensor:
+    taken = list(map(id, used))
+    for tensor in own:
+        if id(tensor) not in taken:
+            return tensor
+    own.append(torch.empty_like(like))
+    return own[-1]
+
+
+def apart(answer: State, states: Sequence[Tensor]) -> State:
+    """The answer, copied where it shares memory with a state that is going to be written over."""
+    taken = {state.untyped_storage().data_ptr() for state in states}
+    return {
+        name: value.clone() if value.untyped_storage().data_ptr() in taken else value
+        for name, value in answer.items()
+    }
 
 
 def sample(
@@ -148,6 +203,32 @@ def sample(
         for callback in callbacks:
             callback(run)
         yield run
+
+
+def finish(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    table: Table,
+    run: Run,
+    mask: Mask | None = None,
+    cond: Cond | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """The run after its last row: that of `sample`, to the bit.
+
+    Without callbacks no one sees the runs between, and a Gaussian component's state is written over the one
+    before. So a denoiser must not hold on to the x and t that it was given; what it answers stays its own.
+    """
+    if callbacks:
+        return deque(sample(denoiser, processes, table, run, mask, cond, callbacks), maxlen=1).pop()
+    made: Made = {}
+    mask, cond, depth = mask or {}, cond or {}, table.history
+    t = torch.empty(run.seeds.shape, dtype=torch.float64, device=run.seeds.device)
+    with torch.no_grad():
+        for row in table.rows[run.row :]:
+            x0_hat = denoiser(run.seen, t.fill_(row.t), mask, cond)
+            run = move(run, apart(x0_hat, [run.x[name] for name in made]), row, depth, processes, mask, made)
+    return run
 
 
 def save_run(run: Run, path: str | Path) -> None:

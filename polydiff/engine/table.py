@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
+from torch import Tensor
+
 from polydiff.errors import UsageError
 
 VERSION = 1
@@ -142,6 +144,11 @@ class Table:
         title = f"{self.solver} on {self.grid or 'custom'}: {self.nfe} network calls to t = {self.end:g}"
         body = ["  ".join(map(str.rjust, line, widths)).rstrip() for line in lines]
         return "\n".join([title, *body])
+
+
+def live(weight: float | Tensor) -> bool:
+    """Whether a weight can be other than zero: one that only the device knows always can."""
+    return isinstance(weight, Tensor) or weight != 0
 
 
 def renoise(row: Row, keep: float, added: float) -> Row:

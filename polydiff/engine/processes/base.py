@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.table import Row
+from polydiff.engine.table import Row, live
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -47,22 +47,43 @@ def mean_over_real(values: Tensor, mask: Tensor | None) -> Tensor:
     return total / (mask.sum(1).clamp(min=1) * features)
 
 
-def linear_combination(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """Σ weight · tensor as a new tensor: an operation a term, none for a weight of zero.
+def linear_combination(terms: Sequence[tuple[float, Tensor]], out: Tensor | None = None) -> Tensor:
+    """Σ weight · tensor as a new tensor, or in `out`: an operation a term, none for a weight of zero.
 
-    The sum is left to right and element by element, so an element's bits do not depend on the shape.
+    The sum is left to right and element by element, so an element's bits do not depend on the shape. Weights
+    are all floats, or all tensors of no dimension, whose values are not looked at.
     """
-    used = iter([term for term in terms if term[0] != 0] or terms[:1])
-    weight, total = next(used)
+    weight, first = terms[0]
+    if isinstance(weight, Tensor):
+        total = first * weight
+        for weight, tensor in terms[1:]:
+            total.addcmul_(tensor, weight)
+        return total
+    (weight, first), *rest = [term for term in terms if term[0] != 0] or terms[:1]
     if weight != 1:
-        total = total * weight
-    elif (second := next(used, None)) is not None:
-        total = torch.add(total, second[1], alpha=second[0])
+        total = torch.mul(first, weight, out=out)
+    elif rest:
+        (weight, second), *rest = rest
+        total = torch.add(first, second, alpha=weight, out=out)
     else:
-        total = total.clone()
-    for weight, tensor in used:
+        total = first.clone() if out is None else out.copy_(first)
+    for weight, tensor in rest:
         total.add_(tensor, alpha=weight)
     return total
+
+
+def filled(value: float | Tensor, count: int, device: torch.device) -> Tensor:
+    """(B,) float64 of one value, which may be a tensor of no dimension."""
+    if isinstance(value, Tensor):
+        return value.expand(count)
+    return torch.full((count,), value, dtype=torch.float64, device=device)
+
+
+def either(condition: bool | Tensor, this: Callable[[], Tensor], that: Callable[[], Tensor]) -> Tensor:
+    """`this` where the condition holds, else `that`; both are computed where only the device knows."""
+    if isinstance(condition, Tensor):
+        return torch.where(condition, this(), that())
+    return this() if condition else that()
 
 
 def superposed(points: Tensor, onto: Tensor, chosen: Tensor) -> Tensor:
@@ -104,6 +125,9 @@ class Process(Protocol):
 
     What has a body here is right for vector spaces, where the x̂0 that solvers need is the mean of x0.
     Subclass to inherit it.
+
+    The numbers of a row are floats, or all of them tensors of no dimension (`engine.captured`): `live` and
+    `either` decide without asking the device, and arithmetic is the same on both.
     """
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -150,7 +174,7 @@ class Process(Protocol):
 
     def draws(self, row: Row) -> bool:
         """Whether the move of a row needs noise."""
-        return row.c != 0
+        return live(row.c)
 
     def move(
         self,

@@ -36,7 +36,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import Process, Scaling, masked, mean_over_real, per_sample
+from polydiff.engine.processes.base import Process, Scaling, either, masked, mean_over_real, per_sample
 from polydiff.engine.processes.tangent import levels_of
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Level, Row
@@ -131,14 +131,14 @@ class Categorical(Process):
         assert noise is not None
         levels = levels_of(row)
         here, there = _kept_at(levels.here), _kept_at(levels.there)
-        if there < here:
-            moved = self._noised(x, noise, there / here)
-        elif self.transition == "absorbing":
-            shown = _hidden(x) & (_uniforms(noise[..., -1:]) * (1 - here) < there - here)
-            moved = torch.where(shown, _drawn(readouts[0], noise[..., :-1], x), x)
-        else:
-            moved = _drawn(_posterior(x, readouts[0], here, there), noise[..., :-1], x)
-        return masked(moved, mask)
+
+        def shown() -> Tensor:
+            if self.transition == "uniform":
+                return _drawn(_posterior(x, readouts[0], here, there), noise[..., :-1], x)
+            now = _hidden(x) & (_uniforms(noise[..., -1:]) * (1 - here) < there - here)
+            return torch.where(now, _drawn(readouts[0], noise[..., :-1], x), x)
+
+        return masked(either(there < here, lambda: self._noised(x, noise, there / here), shown), mask)
 
     def loss(
         self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None

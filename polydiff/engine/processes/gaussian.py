@@ -19,7 +19,7 @@ from polydiff.engine.processes.base import (
     superposed,
 )
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.table import Row
+from polydiff.engine.table import Row, live
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,13 @@ class Gaussian(Process):
     def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
         return torch.addcmul(per_sample(scaling.out, output) * output, per_sample(scaling.skip, output), x)
 
-    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+    def read(
+        self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None, out: Tensor | None = None
+    ) -> Tensor:
         x0_hat = self.project(x0_hat, mask)
-        scaled = x0_hat if row.q == 1 else row.q * x0_hat
-        return torch.add(scaled, x, alpha=row.p) if row.p else scaled
+        if not isinstance(row.q, Tensor) and row.q == 1 and not live(row.p):
+            return x0_hat
+        return linear_combination([(row.q, x0_hat), (row.p, x)], out)
 
     def move(
         self,
@@ -72,13 +75,14 @@ class Gaussian(Process):
         anchor: Tensor | None,
         noise: Tensor | None,
         mask: Tensor | None,
+        out: Tensor | None = None,
     ) -> Tensor:
         terms = [(row.a, x), *zip(row.b, readouts, strict=False)]
         if anchor is not None:
             terms.append((row.base, anchor))
         if noise is not None:
             terms.append((row.c, self.project(noise, mask)))
-        return linear_combination(terms)
+        return linear_combination(terms, out)
 
     def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
         return superposed(known, x0_hat, keep) if self.pose_free else known

@@ -69,7 +69,7 @@ def angle_of(length: Tensor, rho: Tensor) -> Tensor:
     >>> [round(angle, 3) for angle in angle_of(length, torch.tensor([0.01, 9.0]).double()).tolist()]
     [0.005, 2.725]
     """
-    table = _angles(str(length.device))
+    table = table_of_angles(str(length.device))
     rows, columns = table.shape
     rho = rho.clamp(max=UNIFORM)
     row, row_share = _place(rho * _RHO_NODES, rows)
@@ -86,6 +86,11 @@ def _place(place: Tensor, count: int) -> tuple[Tensor, Tensor]:
     place = place.clamp(0, count - 1)
     node = place.floor().clamp(max=count - 2)
     return node.long(), place - node
+
+
+def table_of_angles(device: str) -> Tensor:
+    """The table made once a device; for compilers a constant."""
+    return _angles(device)
 
 
 @lru_cache(maxsize=8)

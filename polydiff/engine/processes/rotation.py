@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from polydiff.engine.processes import quaternions
-from polydiff.engine.processes.base import masked, noise_ratio, per_sample
+from polydiff.engine.processes.base import either, filled, masked, noise_ratio, per_sample
 from polydiff.engine.processes.igso3 import UNIFORM, angle_of, pull_factor
 from polydiff.engine.processes.tangent import Tangent, levels_of
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.table import Level, Row
+from polydiff.engine.table import Level, Row, live
 
 
 def _length(v: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class Rotation(Tangent):
         return (angle / length.clamp(min=1e-12)).to(noise.dtype) * noise
 
     def _uniform(self, noise: Tensor) -> Tensor:
-        return self._turn(noise, torch.full((len(noise),), UNIFORM, dtype=torch.float64, device=noise.device))
+        return self._turn(noise, filled(UNIFORM, len(noise), noise.device))
 
     def pull(self, v: Tensor, ratio: Tensor) -> Tensor:
         if self.path == "geodesic":
@@ -99,11 +100,13 @@ class Rotation(Tangent):
         return level[0] if self.path == "igso3" else level[0] + level[1]
 
     def draws(self, row: Row) -> bool:
-        return self.path == "igso3" and row.c != 0
+        return self.path == "igso3" and live(row.c)
 
     def displacement(self, x: Tensor, readouts: Sequence[Tensor], row: Row, anchor: Tensor | None) -> Tensor:
-        if self.path == "igso3" or row.c == 0:
-            return super().displacement(x, readouts, row, anchor)
+        whole = partial(super().displacement, x, readouts, row, anchor)
+        if self.path == "igso3" or not live(row.c):
+            return whole()
         levels = levels_of(row)
         here, there = (sigma / (alpha + sigma) for alpha, sigma in (levels.here, levels.there))
-        return (1 - there / here) / (row.q or 1) * readouts[0][..., 9:12]
+        along = (1 - there / here) / (row.q + (row.q == 0)) * readouts[0][..., 9:12]
+        return either(row.c == 0, whole, lambda: along)

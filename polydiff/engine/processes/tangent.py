@@ -32,6 +32,7 @@ all of theirs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -40,13 +41,16 @@ from torch import Tensor
 from polydiff.engine.processes.base import (
     Process,
     Scaling,
+    either,
+    filled,
+    linear_combination,
     masked,
     mean_over_real,
     noise_ratio,
     per_sample,
 )
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.table import Level, Levels, Row
+from polydiff.engine.table import Level, Levels, Row, live
 from polydiff.errors import UsageError
 
 #: alpha is not taken for less: noise of 1e6 covers any compact space
@@ -100,24 +104,29 @@ class Tangent(Process, Protocol):
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         weight = row.p * self.unit(levels_of(row).here) + row.q
         v = row.q * self.log(x, self.project(x0_hat, mask)).flatten(2)
-        return torch.cat([x.flatten(2), v, torch.full_like(v[..., :1], weight)], -1)
+        return torch.cat([x.flatten(2), v, torch.ones_like(v[..., :1]) * weight], -1)
 
     def displacement(self, x: Tensor, readouts: Sequence[Tensor], row: Row, anchor: Tensor | None) -> Tensor:
         """The tangent vector at x along which a row moves, without its noise."""
         levels = levels_of(row)
-        unit, size = max(self.unit(levels.there), _LEAST_UNIT), x[0, 0].numel()
-        total = x.new_zeros(len(x), *self.noise_shape(tuple(x.shape[1:])))
+        unit, size = self._unit(levels.there), x[0, 0].numel()
+        shape = (len(x), *self.noise_shape(tuple(x.shape[1:])))
+        terms = []
         for age, (weight, readout) in enumerate(zip(row.b, readouts, strict=False)):
-            if weight == 0:
+            if not live(weight):
                 continue
-            v = readout[..., size:-1].reshape(total.shape)
+            v = readout[..., size:-1].reshape(shape)
             if age:  # the newest was read at x itself
                 point = readout[..., :size].reshape(x.shape)
                 v = v + readout[..., -1:].reshape(*x.shape[:2], *[1] * (v.dim() - 2)) * self.log(x, point)
-            total.add_(v, alpha=weight / unit)
+            terms.append((weight / unit, v))
         if anchor is not None:
-            total.add_(self.log(x, anchor), alpha=row.base * self.unit(levels.anchor) / unit)
-        return total
+            terms.append((row.base * self.unit(levels.anchor) / unit, self.log(x, anchor)))
+        return linear_combination(terms) if terms else x.new_zeros(shape)
+
+    def _unit(self, level: Level) -> float:
+        unit = self.unit(level)
+        return unit.clamp(min=_LEAST_UNIT) if isinstance(unit, Tensor) else max(unit, _LEAST_UNIT)
 
     def move(
         self,
@@ -130,10 +139,8 @@ class Tangent(Process, Protocol):
     ) -> Tensor:
         moved = self.exp(x, self.displacement(x, readouts, row, anchor))
         if noise is not None:
-            scale = row.c / max(self.unit(levels_of(row).there), _LEAST_UNIT)
-            moved = self.diffuse(
-                moved, noise, torch.full((len(x),), scale, dtype=torch.float64, device=x.device)
-            )
+            scale = filled(row.c / self._unit(levels_of(row).there), len(x), x.device)
+            moved = either(row.c == 0, lambda: moved, partial(self.diffuse, moved, noise, scale))
         return masked(moved, mask)
 
     def loss(

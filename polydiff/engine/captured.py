@@ -1,0 +1,311 @@
+r"""The loop for machines that run a step faster when they know it beforehand: CUDA graphs and compilers.
+
+    numbers of the table ──▶ one row, in a tensor ──▶ the step, in place ──▶ next row
+
+A step is the same whatever the row: the row's numbers come in a tensor, read-outs that are not there yet
+are zeros of weight zero, and x, the read-outs and the anchor stay at one address. So it is captured once as
+a CUDA graph, with the network and its guidance in it, or compiled once, and serves every row of every table,
+for any number of steps, solver and seed. Known beforehand are the shapes, which masks, conditions and
+memories there are, and whether a table draws noise or has anchors at all.
+
+On a GPU the host only says "again" for each row and waits for nothing. The result is that of `sampling` but
+for rounding, since terms of weight zero are added too.
+"""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polydiff.engine import noise
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.processes import Fixed, Process, igso3
+from polydiff.engine.sampling import Callback, Run, apart, finish, move
+from polydiff.engine.table import Levels, Row, Table
+
+#: read-outs that a step has room for, unless a table needs more: no solver's does
+DEPTH = 4
+#: steps of different shapes that are kept ready
+KEPT = 4
+_TIME = 1  # the column of t
+
+Finish = Callable[..., Run]
+
+
+class Form(NamedTuple):
+    """What a step has to know of a table beforehand."""
+
+    depth: int
+    noisy: bool
+    anchored: bool
+    levelled: bool
+
+
+def form_of(table: Table) -> Form:
+    return Form(
+        depth=max(DEPTH, table.history),
+        noisy=table.stochastic,
+        anchored=any(row.anchor or row.base != 0 for row in table.rows),
+        levelled=all(row.levels for row in table.rows),
+    )
+
+
+def numbers_of(table: Table, form: Form) -> Tensor:
+    """A table's rows as float64 (rows, columns), for `row_of`."""
+    lines = []
+    for place, row in enumerate(table.rows):
+        levels = [value for level in row.levels for value in level] if row.levels else [0.0] * 6
+        weights = [*row.b, *[0.0] * (form.depth - len(row.b))]
+        lines.append([place, row.t, row.a, row.p, row.q, row.base, row.c, row.anchor, *levels, *weights])
+    return torch.tensor(lines, dtype=torch.float64)
+
+
+def row_of(numbers: Tensor, form: Form) -> tuple[Tensor, Row]:
+    """A row's place and the row, of tensors of no dimension. What is zero in the whole table stays a float,
+    and nothing is computed for it."""
+    place, t, a, p, q, base, c, anchor, *rest = numbers.unbind()
+    known: dict[str, Any] = {"c": c} if form.noisy else {}
+    if form.anchored:
+        known |= {"base": base, "anchor": anchor != 0}
+    if form.levelled:
+        known["levels"] = Levels((rest[0], rest[1]), (rest[2], rest[3]), (rest[4], rest[5]))  # type: ignore[arg-type]
+    # arithmetic on the numbers of a row is the same for floats and for tensors
+    return place.long(), Row(t=t, a=a, b=tuple(rest[6:]), p=p, q=q, **known)  # type: ignore[arg-type]
+
+
+Arithmetic = Callable[[Tensor, State, Mapping[str, tuple[Tensor, ...]], State, Tensor, State, Mask], None]
+
+
+def arithmetic_of(processes: Mapping[str, Process], form: Form, compiled: bool) -> Arithmetic:
+    """All of a step but the network call, in place: from numbers, x, h, anchor, seeds, x̂0 and mask."""
+
+    def arithmetic(numbers, x, h, anchor, seeds, x0_hat, mask):  # type: ignore[no-untyped-def]
+        place, row = row_of(numbers, form)
+        run = Run(x, h, anchor, place, seeds)  # type: ignore[arg-type]
+        after = move(run, x0_hat, row, form.depth, processes, mask)
+        for name, here in x.items():
+            for old, new in reversed(list(zip(h[name], after.h[name], strict=False))):
+                old.copy_(new)
+            if form.anchored:
+                anchor[name].copy_(after.anchor[name])
+            if after.x[name] is not here:
+                here.copy_(after.x[name])
+
+    if not compiled:
+        return arithmetic
+    for constant in (noise.stream_id, igso3.table_of_angles):
+        torch.compiler.assume_constant_result(constant)
+    # compilers count what they have compiled for each code object, and stop at eight
+    own = types.FunctionType(
+        arithmetic.__code__.replace(), arithmetic.__globals__, closure=arithmetic.__closure__
+    )
+    return torch.compile(own, fullgraph=True, dynamic=False)
+
+
+class Step:
+    """A step for states of one shape, and the tensors that it changes in place.
+
+    The first call makes what is made only once, the second is watched, and from the third on it is a CUDA
+    graph where there is a GPU; each is a row that counts.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        processes: Mapping[str, Process],
+        form: Form,
+        run: Run,
+        mask: Mask,
+        cond: Cond,
+        compiled: bool,
+    ) -> None:
+        self.denoiser, self.processes = denoiser, processes
+        self.x, self.mask, self.cond, self.memory = map(_like, (run.x, mask, cond, run.memory))
+        self.seeds = torch.empty_like(run.seeds)
+        self.numbers = torch.empty(14 + form.depth, dtype=torch.float64, device=run.seeds.device)
+        self.h = {
+            name: () if isinstance(process, Fixed) else self._room(name, process, form)
+            for name, process in processes.items()
+        }
+        self.anchor = _like(run.x) if form.anchored else {}
+        self.answered: State = {}
+        self._moving = [x for name, x in self.x.items() if not isinstance(processes[name], Fixed)]
+        self._arithmetic = arithmetic_of(processes, form, compiled)
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._capturable = run.seeds.is_cuda
+
+    def load(self, run: Run, mask: Mask, cond: Cond) -> None:
+        """Take over a run, its mask and its conditions."""
+        for mine, given in (
+            (self.x, run.x),
+            (self.mask, mask),
+            (self.cond, cond),
+            (self.memory, run.memory),
+            (self.anchor, run.anchor or run.x),
+        ):
+            for name, value in mine.items():
+                value.copy_(given[name])
+        self.seeds.copy_(run.seeds)
+        for name, room in self.h.items():
+            past = run.h[name]
+            for k, value in enumerate(room):
+                value.copy_(past[k]) if k < len(past) else value.zero_()
+
+    def __call__(self, numbers: Tensor) -> None:
+        """One more row."""
+        self.numbers.copy_(numbers)
+        self._calls += 1
+        if self._graph is None and self._capturable and self._calls > 2:
+            self._capture()
+        if self._graph is not None:
+            self._graph.replay()
+        elif self._capturable and self._calls == 2:
+            self._watch()
+        else:
+            self._run()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the denoiser finds in x what it wants to remember: not after the first call."""
+        return self.answered.keys() == self.memory.keys()
+
+    def run(self, row: int, seeds: Tensor, history: int) -> Run:
+        """The run as it is now, of tensors that stay as they are."""
+        h = {name: tuple(v.clone() for v in room[: min(row, history - 1)]) for name, room in self.h.items()}
+        memory = self.memory if self.settled else self.answered
+        return Run(_copied(self.x), h, _copied(self.anchor), row, seeds, _copied(memory))
+
+    def _run(self) -> None:
+        with torch.no_grad():
+            t = self.numbers[_TIME].expand(len(self.seeds))
+            answer = self.denoiser({**self.x, **self.memory}, t, self.mask, self.cond)
+            answer = apart(answer, self._moving)
+            x0_hat = {name: value for name, value in answer.items() if name in self.x}
+            self._arithmetic(self.numbers, self.x, self.h, self.anchor, self.seeds, x0_hat, self.mask)
+            self.answered = {name: value for name, value in answer.items() if name not in self.x}
+            if self.settled:
+                for name, value in self.memory.items():
+                    value.copy_(self.answered[name])
+
+    def _watch(self) -> None:
+        """Run, and see whether the host was asked for anything: it cannot be in a graph."""
+        before = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                self._run()
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+        asked = [seen for seen in caught if "synchronizing" in str(seen.message)]
+        if asked:
+            self._give_up(f"it waits for the GPU, at {asked[0].filename}:{asked[0].lineno}")
+
+    def _capture(self) -> None:
+        with torch.cuda.device(self.seeds.device):
+            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            stream.wait_stream(current)
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.stream(stream):
+                    graph.capture_begin(capture_error_mode="thread_local")
+                    try:
+                        self._run()
+                    finally:
+                        graph.capture_end()
+                self._graph = graph
+            except RuntimeError as error:
+                self._give_up(str(error).splitlines()[0])
+            current.wait_stream(stream)
+
+    def _give_up(self, why: str) -> None:
+        self._capturable = False
+        warnings.warn(f"the denoiser's steps run one by one, not as a CUDA graph: {why}", stacklevel=2)
+
+    def _room(self, name: str, process: Process, form: Form) -> tuple[Tensor, ...]:
+        """Zeros for the read-outs of a component."""
+        numbers = torch.ones_like(self.numbers)
+        readout = process.read(self.x[name].zero_(), self.x[name], row_of(numbers, form)[1], None)
+        return tuple(torch.zeros_like(readout) for _ in range(form.depth - 1))
+
+
+class Captured:
+    """`finish` by way of steps that are made once for a shape and kept: for one thread at a time.
+
+    compiled: whether the arithmetic of a step is also compiled to one pass over the state, which takes the
+    compiler of torch some seconds for each shape.
+    """
+
+    def __init__(self, compiled: bool = False) -> None:
+        self.compiled = compiled
+        self._steps: dict[Any, Step] = {}
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        processes: Mapping[str, Process],
+        table: Table,
+        run: Run,
+        mask: Mask | None = None,
+        cond: Cond | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Run:
+        """The run after its last row; callbacks get runs that later rows do not change."""
+        mask, cond, form = mask or {}, cond or {}, form_of(table)
+        numbers = numbers_of(table, form)
+        if run.seeds.is_cuda:
+            numbers = numbers.pin_memory().to(run.seeds.device, non_blocking=True)
+        step: Step | None = None
+        for row in range(run.row, table.nfe):
+            if step is None:
+                step = self._ready(denoiser, processes, form, run, mask, cond)
+                step.load(run, mask, cond)
+            step(numbers[row])
+            if callbacks or not step.settled or row + 1 == table.nfe:
+                run = step.run(row + 1, run.seeds, table.history)
+                step = step if step.settled else None
+            for callback in callbacks:
+                callback(run)
+        return run
+
+    def _ready(
+        self,
+        denoiser: Denoiser,
+        processes: Mapping[str, Process],
+        form: Form,
+        run: Run,
+        mask: Mask,
+        cond: Cond,
+    ) -> Step:
+        shapes = tuple(map(_shapes, (run.x, mask, cond, run.memory)))
+        key = (id(denoiser), tuple(processes.items()), form, run.seeds.device, shapes)
+        step = self._steps.pop(key, None) or Step(denoiser, processes, form, run, mask, cond, self.compiled)
+        self._steps[key] = step  # the newest last
+        if len(self._steps) > KEPT:
+            del self._steps[next(iter(self._steps))]
+        return step
+
+
+def finish_for(device: torch.device | str, compiled: bool | None = None) -> Finish:
+    """What finishes runs on a device: None is CUDA graphs on a GPU, one row after the other elsewhere."""
+    if compiled or (compiled is None and torch.device(device).type == "cuda"):
+        return Captured(compiled=bool(compiled))
+    return finish
+
+
+def _like(state: Mapping[str, Tensor]) -> State:
+    return {name: torch.empty_like(value) for name, value in state.items()}
+
+
+def _copied(state: State) -> State:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    return tuple((name, tuple(value.shape), value.dtype) for name, value in state.items())
