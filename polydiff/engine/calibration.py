@@ -36,7 +36,7 @@ DIFFERENCE = 0.01
 #: multiples of the Jacobian's own curvature that are tried as damping
 DAMPING = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: a round that brings the samples nearer by less than this, in the mean of the loss, is the last
-WORTHWHILE = 0.03
+WORTHWHILE = 0.01
 #: what it costs, a sample, to move a number by one: numbers that hardly matter stay where they were
 RELUCTANCE = 1e-4
 
@@ -116,7 +116,7 @@ def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointE
     return table, found, nearest
 
 
-def calibrate(problem: Problem, start: PointExact, rounds: int = 6) -> Iterator[tuple[PointExact, float]]:
+def calibrate(problem: Problem, start: PointExact, rounds: int = 12) -> Iterator[tuple[PointExact, float]]:
     """The free numbers after each round, and their median distance; the first is the start itself.
 
     Stop iterating to cancel. It ends by itself after `rounds`, or when a round gains nothing worth its calls.

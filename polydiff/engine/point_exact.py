@@ -28,8 +28,6 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row
 from polydiff.engine.table import Table, trimmed
 
-#: how many past x̂0 of a row have weights to be tuned; those of older ones stay as they are
-TUNED = 3
 #: two inner times may not come nearer than this in lambda
 NEAREST = 0.02
 
@@ -48,21 +46,21 @@ class PointExact:
 
     @property
     def vector(self) -> np.ndarray:
-        """Those that are tuned, in one row: the times, the scales, and of each row TUNED weights."""
-        return np.array([*self.lams, *self.scales, *(w for row in self.weights for w in row[:TUNED])])
+        """All of them in one row: the times, the scales, and the weights row by row."""
+        return np.array([*self.lams, *self.scales, *(w for row in self.weights for w in row)])
 
     @property
     def rows_moved(self) -> list[int]:
         """For each number of `vector`, the first row whose move it changes."""
         inner = range(self.calls - 1)
-        return [*inner, *inner, *(i for i, row in enumerate(self.weights) for _ in row[:TUNED])]
+        return [*inner, *inner, *(i for i, row in enumerate(self.weights) for _ in row)]
 
     def moved(self, move: np.ndarray) -> PointExact:
         """With this added to `vector`."""
         numbers = iter((self.vector + move).tolist())
         lams = tuple(next(numbers) for _ in self.lams)
         scales = tuple(next(numbers) for _ in self.scales)
-        weights = (tuple(next(numbers) for _ in row[:TUNED]) + row[TUNED:] for row in self.weights)
+        weights = (tuple(next(numbers) for _ in row) for row in self.weights)
         return PointExact(lams, tuple(weights), scales)
 
     def falls(self, schedule: Schedule) -> bool:
