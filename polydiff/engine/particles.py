@@ -64,7 +64,7 @@ class Particles:
         """One particle of each sample, by its weight: name to (B, N, ...)."""
         seeds = as_seeds(seeds, self.log_weights.device)
         chosen = systematic(self.weights, uniform(seeds, "drawn", 0, (1,)), 1)
-        return {name: value[torch.arange(len(value)), chosen[:, 0]] for name, value in self.x.items()}
+        return {name: value[torch.arange(len(value), device=value.device), chosen[:, 0]] for name, value in self.x.items()}
 
 
 def measured(measurement: Measurement, schedule: Schedule, sigma_data: float = 1.0) -> Twist:
