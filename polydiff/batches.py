@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from polydiff.engine.memory import bytes_of, default_budget, largest_batch, peak_memory
-from polydiff.engine.requests import default_batch_size, sample_batch
+from polydiff.engine.requests import alone, default_batch_size, sample_jobs
 from polydiff.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,4 +55,5 @@ def _peak(plan: Plan, count: int) -> int:
     domain = plan.model.domain
     _, longest = max(plan.asks, key=lambda ask: sum(map(math.prod, domain.shapes(ask[1]).values())))
     batch = [plan.engine_request(next(domain.parts(longest)))] * count
-    return peak_memory(lambda: sample_batch(batch=batch, **plan.engine_arguments()), plan.device)
+    arguments = plan.engine_arguments() | {"jobs": map(alone, batch), "batch_size": count}
+    return peak_memory(lambda: list(sample_jobs(**arguments)), plan.device)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from polydiff.batches import checked_batch, settled
 from polydiff.domain import Domain, SampleRequest
+from polydiff.engine.crew import cores
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.encoding import encode
-from polydiff.engine.requests import Request, sample_jobs, sample_requests
+from polydiff.engine.requests import Request, alone, sample_jobs
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.given import ends_of, source_of, target_of
@@ -60,7 +61,13 @@ class Plan:
         plan = settled(self)
         jobs = (self._job(request) for _, request in self.asks)
         arguments = plan.engine_arguments(callbacks, watch)
-        examples = sample_jobs(jobs=jobs, batch_size=plan.batch_size, **arguments)
+        lone = watch is None and not arguments["callbacks"]
+        examples = sample_jobs(
+            jobs=jobs,
+            batch_size=plan.batch_size,
+            threads=self._side_by_side() if lone else 1,
+            **arguments,
+        )
         for (index, request), example in zip(self.asks, examples, strict=True):
             yield Sample(example, plan.provenance(index, request), self.model.domain)
 
@@ -70,7 +77,13 @@ class Plan:
         """Position in the plan and unbatched state of each sample made in one part, before it is decoded."""
         requests = (self.engine_request(request) for _, request in self.asks)
         arguments = self.engine_arguments(callbacks, watch)
-        yield from sample_requests(requests=requests, batch_size=settled(self).batch_size, **arguments)
+        jobs = map(alone, requests)
+        yield from enumerate(sample_jobs(jobs=jobs, batch_size=settled(self).batch_size, **arguments))
+
+    def _side_by_side(self) -> int:
+        """How many samples may be made on threads of their own."""
+        alone = self.device == "cpu" and self.wrap is None
+        return max(1, min(len(self), cores() // torch.get_num_threads())) if alone else 1
 
     def engine_arguments(
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
@@ -83,6 +96,7 @@ class Plan:
             "table": self.table,
             "device": self.device,
             "callbacks": [*get_registry().callbacks(self.info(tuple)), *callbacks],
+            "inference": self.wrap is None and type(self.model.domain).guided is Domain.guided,
         }
 
     def _job(self, request: SampleRequest) -> Generator[Request, State, Any]:

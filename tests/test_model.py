@@ -322,6 +322,38 @@ def test_threads_share_a_model(model: Model) -> None:
             np.testing.assert_array_equal(expected, found)
 
 
+def test_samples_side_by_side_are_those_made_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polydiff.plan.cores", lambda: 4)
+    monkeypatch.setattr("polydiff.engine.crew.GAIN", 0.0)  # more threads always seem worth it
+    plan = model.plan(9, seed=3, steps=3)
+    made = list(plan.stream())
+    assert [sample.provenance.index for sample in made] == list(range(9))
+    for sample in made:
+        [alone] = model.sample(seed=sample.seed, steps=3)
+        np.testing.assert_array_equal(values(sample), values(alone))
+
+
+def test_an_error_in_one_of_the_threads_is_the_errors_own(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polydiff.plan.cores", lambda: 2)
+    stream = model.plan(4, seed=3, steps=3).stream()
+    next(stream)
+    monkeypatch.setattr(model.network, "forward", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        next(stream)
+
+
+@pytest.mark.parametrize("guidance", [None, lambda denoiser: denoiser])
+def test_what_users_get_are_ordinary_tensors(model: Model, guidance: Any) -> None:
+    plan = model.plan(2, seed=3, steps=3, guidance=guidance)
+    seen: list[bool] = []
+    for _, state in plan.states(callbacks=[lambda run: seen.append(run.x["rows"].is_inference())]):
+        assert not any(x.is_inference() for x in state.values())
+        assert torch.autograd.grad((state["rows"].requires_grad_() ** 2).sum(), state["rows"])
+    assert set(seen) == {guidance is None}  # what a caller's function does may need derivatives
+
+
 def test_samples_in_parts_are_the_same_in_any_batch(model: Model) -> None:
     """A domain that makes a series in as many parts as its length has dozens, each going on from the last."""
 

@@ -16,6 +16,7 @@ import click
 
 from polydiff import __version__
 from polydiff.cli.output import echo_json, echo_table, json_option
+from polydiff.engine.crew import cores
 from polydiff.errors import PluginError, PolydiffError
 from polydiff.refs import HUB
 from polydiff.registry import get_registry
@@ -84,11 +85,10 @@ def _torch() -> Iterator[Finding]:
     import torch
 
     yield Finding("torch", f"{torch.__version__} (CUDA {torch.version.cuda or 'none'})")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    busy = threads > cores
-    advice = f"Set OMP_NUM_THREADS={cores}: more threads than cores wait for each other." if busy else ""
-    yield Finding("threads", f"{threads} threads, {cores} cores", "warn" if busy else "ok", advice)
+    threads, count = torch.get_num_threads(), cores()
+    busy = threads > count
+    advice = f"Set OMP_NUM_THREADS={count}: more threads than cores wait for each other." if busy else ""
+    yield Finding("threads", f"{threads} threads, {count} cores", "warn" if busy else "ok", advice)
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)

@@ -13,7 +13,7 @@ from polydiff.cli.output import echo_json, json_option
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option("--model", help="Where the model is, if no longer where it was.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Also write the new sample to this file.")
-@click.option("--threads", type=int, help="Processor threads. [all but one]")
+@click.option("--threads", type=int, help="Processor threads. [as then]")
 @json_option
 def command(record: Path, model: str | None, out: Path | None, threads: int | None, as_json: bool) -> int:
     """Make the sample of RECORD (the .json beside a sample) again and compare it with the file.
@@ -21,9 +21,10 @@ def command(record: Path, model: str | None, out: Path | None, threads: int | No
     The exit code is 0 where the two agree and 1 where they do not.
     """
     from polydiff.cli.session import set_threads
+    from polydiff.provenance import Provenance
     from polydiff.replay import replay
 
-    set_threads(threads)
+    set_threads(threads, default=Provenance.read(record).threads)
     result = replay(record, model)
     if out:
         result.sample.save(out)

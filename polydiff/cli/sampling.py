@@ -105,7 +105,7 @@ class SampleRun:
         """Check every argument of the command and resolve it, before anything is computed or written."""
         arguments = dict(arguments)
         own = {name: arguments.pop(name) for name in OWN}
-        set_threads(own["threads"])
+        set_threads(own["threads"], default=1)
         model = _with_settings(load(ref), own["config"], own["assignments"])
         options = arguments.pop("options")
         out = _default_folder(own["resume"]) if out is None else out

@@ -10,22 +10,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from polydiff.engine.crew import cores
 from polydiff.errors import UsageError
 
 T = TypeVar("T")
 
 
-def set_threads(count: int | None) -> None:
-    """Tell torch how many threads to use. By default a core is left to others: threads that wait for a
-    busy core spin, and two threads beside another process can be ten times slower than one."""
+def set_threads(count: int | None, default: int | None = None) -> None:
+    """Tell torch how many threads to use on one operation. Where there is no default a core is left to
+    others: threads that wait for a busy core spin, and two threads beside another process can be ten times
+    slower than one."""
     if count is not None and count < 1:
         raise UsageError(f"--threads must be at least 1, got {count}.")
     import torch
 
     if count is None and "OMP_NUM_THREADS" in os.environ:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(count or max(1, cores - 1))
+    torch.set_num_threads(count or default or max(1, cores() - 1))
 
 
 @contextmanager

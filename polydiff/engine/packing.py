@@ -57,6 +57,7 @@ def together(
     padded: Callable[[Sequence[P]], Sequence[Lengths]],
     size: int,
     ahead: int = AHEAD,
+    width: Callable[[], int] | None = None,
 ) -> Iterator[T]:
     """What each job returns, in order.
 
@@ -70,6 +71,7 @@ def together(
         padded: what the lengths of each of the waiting requests are padded to.
         ahead: at most `ahead * size` requests wait, and at most twice as many jobs are begun and not
             yet handed on, so that memory does not grow with their number.
+        width: how many to answer next, at most `size`, which is the default.
     """
     # Alone there is no company to choose: look no further.
     pool = size * ahead if size > 1 else 1
@@ -94,7 +96,7 @@ def together(
         if not waiting and not done:
             return
         if waiting:
-            batch = _batch(waiting, padded, size)
+            batch = _batch(waiting, padded, width() if width else size)
             answers = run([waiting.pop(number) for number in batch])
             for number, answer in zip(batch, answers, strict=True):
                 go_on(number, answer)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from polydiff.engine.crew import Crew
 from polydiff.engine.denoisers import Denoiser, State
 from polydiff.engine.guidance import inpaint, overlay
 from polydiff.engine.memory import halved_to_fit
@@ -70,7 +73,7 @@ def sample_requests(
 
     Errors: UsageError when requests do not fit together or name no process.
     """
-    jobs = (_alone(request) for request in requests)
+    jobs = map(alone, requests)
     yield from enumerate(
         sample_jobs(denoiser, processes, schedule, table, jobs, batch_size, device, callbacks)
     )
@@ -85,13 +88,19 @@ def sample_jobs(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     callbacks: Sequence[Callback] = (),
+    threads: int = 1,
+    inference: bool = False,
 ) -> Iterator[T]:
     """As `sample_requests`, for what is made in several parts: a job yields a request, is sent its state and
-    returns what it made, which is yielded in the order of the jobs."""
+    returns what it made, which is yielded in the order of the jobs.
+
+    threads: of micro-batches of one, at most so many are made side by side, see `crew`. The denoiser and the
+    callbacks are then called from several threads. inference: see `sample_batch`.
+    """
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    table = with_levels(table, schedule)
+    made = partial(sample_batch, denoiser, processes, schedule, with_levels(table, schedule))
     # alone a request is not padded
     ladders = {name: Ladder(RATIO if size > 1 else 1.0) for name in processes}
 
@@ -104,12 +113,25 @@ def sample_jobs(
     def run(batch: Sequence[Request]) -> list[State]:
         lengths = padded(batch)
         longest = {name: max(length[name] for length in lengths) for name in processes}
-        return sample_batch(denoiser, processes, schedule, table, batch, device, callbacks, longest)
+        return made(batch, device, callbacks, longest, inference)
 
-    yield from together(jobs, halved_to_fit(run), padded, size)
+    def one(request: Request, check: Callable[[], None]) -> State:
+        every_row = [*callbacks, lambda run: check()]
+        return made([request], device, every_row, None, inference)[0]
+
+    if size > 1 or threads == 1:
+        yield from together(jobs, halved_to_fit(run), padded, size)
+    else:
+        with Crew(one, threads, _numbers) as crew:
+            yield from together(jobs, crew, padded, threads, width=lambda: crew.width)
 
 
-def _alone(request: Request) -> Generator[Request, State, State]:
+def _numbers(request: Request) -> float:
+    return sum(map(math.prod, request.sizes().values()))
+
+
+def alone(request: Request) -> Generator[Request, State, State]:
+    """The job of a sample that is made in one part."""
     return (yield request)
 
 
@@ -150,8 +172,13 @@ def sample_batch(
     device: torch.device | str = "cpu",
     callbacks: Sequence[Callback] = (),
     lengths: Mapping[str, int] | None = None,
+    inference: bool = False,
 ) -> list[State]:
-    """The states of one micro-batch, without padding; see `begin` for `lengths`."""
+    """The states of one micro-batch, without padding; see `begin` for `lengths`.
+
+    inference: whether the rows are done in inference mode, which is faster and forbids the denoiser to
+    differentiate.
+    """
     first, mask, cond = begin(processes, schedule, table, batch, device, lengths)
     shapes = _padded(processes, batch, lengths)
     keep = _gather([request.keep for request in batch], shapes, device, None)
@@ -159,10 +186,12 @@ def sample_batch(
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
         denoiser = inpaint(denoiser, known, keep, processes, schedule)
-    last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
+    with torch.inference_mode(inference):
+        last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
     x = overlay(last.x, known, keep, processes) if keep else last.x
     return [
-        {name: x[name][place, :length] for name, length in _lengths(processes, request).items()}
+        # a copy is no inference tensor, and lets the padding go
+        {name: x[name][place, :length].clone() for name, length in _lengths(processes, request).items()}
         for place, request in enumerate(batch)
     ]
 
