@@ -107,6 +107,13 @@ def arithmetic_of(processes: Mapping[str, Process], form: Form, compiled: bool) 
     return torch.compile(own, fullgraph=True, dynamic=False)
 
 
+class Place(NamedTuple):
+    """Where graphs are captured that run one at a time, and so share the memory of what happens within."""
+
+    pool: Any
+    stream: torch.cuda.Stream
+
+
 class Step:
     """A step for states of one shape, and the tensors that it changes in place.
 
@@ -123,6 +130,7 @@ class Step:
         mask: Mask,
         cond: Cond,
         compiled: bool,
+        place: Place | None,
     ) -> None:
         self.denoiser, self.processes = denoiser, processes
         self.x, self.mask, self.cond, self.memory = map(_like, (run.x, mask, cond, run.memory))
@@ -138,7 +146,8 @@ class Step:
         self._arithmetic = arithmetic_of(processes, form, compiled)
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._capturable = run.seeds.is_cuda
+        self._place = place
+        self._capturable = place is not None
 
     def load(self, run: Run, mask: Mask, cond: Cond) -> None:
         """Take over a run, its mask and its conditions."""
@@ -208,13 +217,15 @@ class Step:
             self._give_up(f"it waits for the GPU, at {asked[0].filename}:{asked[0].lineno}")
 
     def _capture(self) -> None:
+        assert self._place is not None
         with torch.cuda.device(self.seeds.device):
-            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            stream, current = self._place.stream, torch.cuda.current_stream()
             stream.wait_stream(current)
             graph = torch.cuda.CUDAGraph()
             try:
+                # not torch.cuda.graph: that empties all caches first, which costs more than some runs
                 with torch.cuda.stream(stream):
-                    graph.capture_begin(capture_error_mode="thread_local")
+                    graph.capture_begin(self._place.pool, capture_error_mode="thread_local")
                     try:
                         self._run()
                     finally:
@@ -245,6 +256,7 @@ class Captured:
     def __init__(self, compiled: bool = False) -> None:
         self.compiled = compiled
         self._steps: dict[Any, Step] = {}
+        self._place: Place | None = None
 
     def __call__(
         self,
@@ -263,10 +275,14 @@ class Captured:
             numbers = numbers.pin_memory().to(run.seeds.device, non_blocking=True)
         step: Step | None = None
         for row in range(run.row, table.nfe):
-            if step is None:
-                step = self._ready(denoiser, processes, form, run, mask, cond)
-                step.load(run, mask, cond)
-            step(numbers[row])
+            try:
+                if step is None:
+                    step = self._ready(denoiser, processes, form, run, mask, cond)
+                    step.load(run, mask, cond)
+                step(numbers[row])
+            except torch.OutOfMemoryError:
+                self._steps.clear()  # what is kept ready must not stand in the way of a smaller batch
+                raise
             if callbacks or not step.settled or row + 1 == table.nfe:
                 run = step.run(row + 1, run.seeds, table.history)
                 step = step if step.settled else None
@@ -285,7 +301,11 @@ class Captured:
     ) -> Step:
         shapes = tuple(map(_shapes, (run.x, mask, cond, run.memory)))
         key = (id(denoiser), tuple(processes.items()), form, run.seeds.device, shapes)
-        step = self._steps.pop(key, None) or Step(denoiser, processes, form, run, mask, cond, self.compiled)
+        step = self._steps.pop(key, None)
+        if step is None:
+            if self._place is None and run.seeds.is_cuda:
+                self._place = Place(torch.cuda.graph_pool_handle(), torch.cuda.Stream(run.seeds.device))
+            step = Step(denoiser, processes, form, run, mask, cond, self.compiled, self._place)
         self._steps[key] = step  # the newest last
         if len(self._steps) > KEPT:
             del self._steps[next(iter(self._steps))]
