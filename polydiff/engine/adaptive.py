@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.gradients import scaled
 from polydiff.engine.grids import SIGMA_MIN
+from polydiff.engine.guidance.contrast import entries, inner
 from polydiff.engine.nodes import LOWEST_LAMBDA
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.processes.base import Process, per_sample
@@ -169,7 +171,7 @@ class Flow:
         """x and t of y at lambda."""
         t = self.schedule.t_of_log_snr(2 * lam)
         alpha = self.schedule.alpha(t)
-        return {name: per_sample(alpha, value) * value for name, value in y.items()}, t
+        return scaled(y, alpha), t
 
     def slope(self, lam: Tensor, y: State) -> State:
         x0 = self.denoised(*self.at(lam, y))
@@ -181,7 +183,7 @@ class Flow:
         lam = self.schedule.log_snr(one) / 2
         if float(lam[0]) > LOWEST_LAMBDA:
             alpha = self.schedule.alpha(one)
-            return lam, {name: x / per_sample(alpha, x) for name, x in self.x.items()}
+            return lam, scaled(self.x, 1 / alpha)
         lam = torch.full_like(one, LOWEST_LAMBDA)
         t = self.schedule.t_of_log_snr(2 * lam)
         x0, ratio = self.denoised(self.x, one), self.schedule.sigma(t) / self.schedule.sigma(one)
@@ -190,22 +192,16 @@ class Flow:
             name: per_sample(ratio, x) * x + per_sample(alpha - ratio * alpha_one, x) * x0[name]
             for name, x in self.x.items()
         }
-        return lam, {name: x / per_sample(alpha, x) for name, x in moved.items()}
+        return lam, scaled(moved, 1 / alpha)
 
     def error(self, error: State, scale: State) -> Tensor:
         """Root mean square (B,) over the real entries of all components."""
-        total = torch.zeros(self.batch, dtype=torch.float64, device=self.device)
-        count = torch.zeros_like(total)
+        total, count = torch.zeros(2, self.batch, dtype=torch.float64, device=self.device)
         for name, value in error.items():
-            squares = (value / scale[name]).double() ** 2
-            real = self.mask.get(name)
-            if real is not None:
-                real = real.reshape(*real.shape, *[1] * (value.dim() - real.dim())).expand_as(value)
-                squares = squares * real
-            entries = torch.ones_like(squares) if real is None else real.double()
-            total += squares.flatten(1).sum(1)
-            count += entries.flatten(1).sum(1)
-        return (total / count.clamp(min=1)).sqrt()
+            relative, real = value / scale[name], self.mask.get(name)
+            total += inner(relative, relative, real)
+            count += entries(value, real)
+        return (total / count).sqrt()
 
 
 def integrate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +16,9 @@ def power_exponent(width: float) -> float:
     """
     if not 0 < width < 0.28:
         raise ValueError(f"an EMA's relative width must lie between 0 and 0.28, got {width}")
-    low, high = 0.0, 1e6
-    for _ in range(200):
-        gamma = 0.5 * (low + high)
-        spread = ((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3))) ** 0.5
-        low, high = (gamma, high) if spread > width else (low, gamma)
-    return 0.5 * (low + high)
+    variance = width**2
+    roots = np.roots([variance, 7 * variance, 16 * variance - 1, 12 * variance - 1])
+    return float(roots.real.max())
 
 
 @torch.no_grad()

@@ -58,6 +58,11 @@ def tweedie_factor(schedule: Schedule, t: Tensor) -> Tensor:
     return torch.where(alpha > LOWEST_ALPHA, schedule.sigma(t) ** 2 / alpha.clamp(min=LOWEST_ALPHA), 0.0)
 
 
+def scaled(state: State, factor: Tensor) -> State:
+    """factor · state, factor (B,)."""
+    return {name: per_sample(factor, value) * value for name, value in state.items()}
+
+
 def added(state: State, change: State, factor: Tensor) -> State:
     """state + factor · change, detached; factor (B,). Components without a change stay."""
     return {

@@ -61,11 +61,6 @@ def sample_seeds(seed: int, step: int, count: int) -> Tensor:
     return (high << 32) | low
 
 
-def network_seed(seed: int, rank: int, step: int) -> int:
-    """The seed of what a network draws by itself in a step (dropout)."""
-    return int(uniform(seed, f"network/{rank}", step, (1,)) * 2**53)
-
-
 def dropped_conditions(
     names: Collection[str], probability: float, seed: int, step: int, count: int
 ) -> dict[str, Tensor]:

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.gradients import added, graph, leaves, pull, tweedie_factor
+from polydiff.engine.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.noise import as_seeds, noise, uniform
 from polydiff.engine.posterior import Measurement, remaining_variance
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import Process, masked, per_sample
+from polydiff.engine.processes.base import Process, masked
 from polydiff.engine.sampling import Run, start, step
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, Table
@@ -48,7 +48,7 @@ class Particles:
     @property
     def effective(self) -> Tensor:
         """How many particles count, 1 / Σ weight², (B,), from 1 to K."""
-        return 1 / self.log_weights.softmax(1).square().sum(1)
+        return 1 / self.weights.square().sum(1)
 
     @property
     def weights(self) -> Tensor:
@@ -64,7 +64,10 @@ class Particles:
         """One particle of each sample, by its weight: name to (B, N, ...)."""
         seeds = as_seeds(seeds, self.log_weights.device)
         chosen = systematic(self.weights, uniform(seeds, "drawn", 0, (1,)), 1)
-        return {name: value[torch.arange(len(value), device=value.device), chosen[:, 0]] for name, value in self.x.items()}
+        return {
+            name: value[torch.arange(len(value), device=value.device), chosen[:, 0]]
+            for name, value in self.x.items()
+        }
 
 
 def measured(measurement: Measurement, schedule: Schedule, sigma_data: float = 1.0) -> Twist:
@@ -171,17 +174,19 @@ class _Look:
         return _Look(_chosen(self.x0_hat, chosen), _chosen(self.shift, chosen), self.twist[chosen])
 
 
+@dataclass(frozen=True)
 class _Twisted:
     """The denoiser together with the twist."""
 
-    def __init__(
-        self, denoiser: Denoiser, twist: Twist, schedule: Schedule, mask: Mask, cond: Cond, bend: float
-    ) -> None:
-        self._denoiser, self._twist, self._schedule = denoiser, twist, schedule
-        self._mask, self._cond, self._bend = mask, cond, bend
+    denoiser: Denoiser
+    twist: Twist
+    schedule: Schedule
+    mask: Mask
+    cond: Cond
+    bend: float
 
     def value(self, x0: State, t: Tensor) -> Tensor:
-        value = self._twist({k: masked(v, self._mask.get(k)) for k, v in parts(x0).items()}, t, self._mask)
+        value = self.twist({k: masked(v, self.mask.get(k)) for k, v in parts(x0).items()}, t, self.mask)
         if value.shape != t.shape:
             raise UsageError(
                 f"the twist must be one number a particle, ({len(t)},), and is {tuple(value.shape)}"
@@ -191,17 +196,17 @@ class _Twisted:
     def __call__(self, run: Run, row: Row) -> _Look:
         t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
         x = {**run.x, **run.memory}
-        if not (row.c and self._bend):
+        if not (row.c and self.bend):
             with torch.no_grad():
-                x0_hat = self._denoiser(x, t, self._mask, self._cond)
+                x0_hat = self.denoiser(x, t, self.mask, self.cond)
                 return _Look(x0_hat, {}, self.value(x0_hat, t).double())
         with graph():
             here = leaves(x)
-            x0_hat = self._denoiser(here, t, self._mask, self._cond)
+            x0_hat = self.denoiser(here, t, self.mask, self.cond)
             value = self.value(x0_hat, t)
             slope = pull({"twist": value}, here, {"twist": torch.ones_like(value)})
-        factor = self._bend * tweedie_factor(self._schedule, t)
-        shift = {name: per_sample(factor, v) * v for name, v in slope.items() if name in x0_hat}
+        shift = scaled(slope, self.bend * tweedie_factor(self.schedule, t))
+        shift = {name: value for name, value in shift.items() if name in x0_hat}
         return _Look({k: v.detach() for k, v in x0_hat.items()}, shift, value.detach().double())
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.gradients import added, graph, leaves, pull, tweedie_factor
+from polydiff.engine.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.processes.base import masked, per_sample
 from polydiff.engine.schedules import Schedule
@@ -116,8 +116,7 @@ class _View:
 
     def covariance(self, change: State) -> State:
         """(sigma² / alpha) Jᵀ, as the network has it."""
-        slope = pull(self.x0, self._here, change)
-        return {name: per_sample(self._factor, v) * v for name, v in slope.items()}
+        return scaled(pull(self.x0, self._here, change), self._factor)
 
     def solve(self, prior: Callable[[State], State], iterations: int) -> Tensor:
         """(std² + A prior Aᵀ)⁻¹ r."""
@@ -198,7 +197,7 @@ def pigdm(
 
     def correction(view: _View) -> State:
         r2 = remaining_variance(view.schedule, view.t, sigma_data)
-        v = view.solve(lambda change: _scaled(change, r2), iterations)
+        v = view.solve(lambda change: scaled(change, r2), iterations)
         return view.covariance(view.adjoint(v))
 
     return _posterior(denoiser, measurement, schedule, correction)
@@ -239,8 +238,8 @@ def diffpir(
 
     def correction(view: _View) -> State:
         variance = (torch.exp(-view.schedule.log_snr(view.t)) / strength).clamp(max=LARGEST_VARIANCE)
-        v = view.solve(lambda change: _scaled(change, variance), iterations)
-        return _scaled(view.adjoint(v), variance)
+        v = view.solve(lambda change: scaled(change, variance), iterations)
+        return scaled(view.adjoint(v), variance)
 
     return _posterior(denoiser, measurement, schedule, correction, jacobian=False)
 
@@ -249,7 +248,3 @@ def remaining_variance(schedule: Schedule, t: Tensor, sigma_data: float = 1.0) -
     """Var[x0 | x] of data N(0, sigma_data²), at t (B,)."""
     signal, noise = (schedule.alpha(t) * sigma_data) ** 2, schedule.sigma(t) ** 2
     return noise * sigma_data**2 / (signal + noise)
-
-
-def _scaled(change: State, factor: Tensor) -> State:
-    return {name: per_sample(factor, value) * value for name, value in change.items()}

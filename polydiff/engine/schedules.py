@@ -36,10 +36,6 @@ class Schedule(Protocol):
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor: ...
 
 
-def _log_snr_of_variance(sigma_squared_over_alpha_squared: Tensor) -> Tensor:
-    return -torch.log(sigma_squared_over_alpha_squared)
-
-
 @dataclass(frozen=True)
 class LinearVP:
     """Variance preserving with beta(t) linear in t (Song et al. 2021, eq. 32-33)."""
@@ -57,7 +53,7 @@ class LinearVP:
         return torch.sqrt(-torch.expm1(-self._integral(t)))
 
     def log_snr(self, t: Tensor) -> Tensor:
-        return _log_snr_of_variance(torch.expm1(self._integral(t)))
+        return -torch.log(torch.expm1(self._integral(t)))
 
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         integral = torch.nn.functional.softplus(-log_snr, threshold=700.0)
@@ -104,7 +100,7 @@ class VE:
         return self.sigma_min * torch.sqrt(torch.expm1(2 * self._log_ratio * t))
 
     def log_snr(self, t: Tensor) -> Tensor:
-        return _log_snr_of_variance(self.sigma(t) ** 2)
+        return -torch.log(self.sigma(t) ** 2)
 
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return torch.log1p(torch.exp(-log_snr) / self.sigma_min**2) / (2 * self._log_ratio)

@@ -21,7 +21,8 @@ from polydiff.engine.checkpoints import as_json, read_checkpoint, restore, save_
 from polydiff.engine.denoisers import Cond, precondition
 from polydiff.engine.ema import power_exponent, update_ema
 from polydiff.engine.interrupts import stop_requests
-from polydiff.engine.objective import Batch, Objective, network_seed
+from polydiff.engine.noise import derived_seed
+from polydiff.engine.objective import Batch, Objective
 from polydiff.engine.processes import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.training_config import TrainingConfig, check_same_run, learning_rate
@@ -129,7 +130,7 @@ def fit(
         # which gives the network its own forward back, without autocast
         at_the_end.callback(accelerator.unwrap_model, wrapped, keep_fp32_wrapper=False)
         for step in range(begin, config.steps):
-            torch.manual_seed(network_seed(config.seed, rank, step))
+            torch.manual_seed(derived_seed(config.seed, f"network/{rank}", step))  # of dropout
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             batch = Batch(*({k: x.to(device) for k, x in part.items()} for part in batches(step)))

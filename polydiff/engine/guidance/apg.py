@@ -69,8 +69,7 @@ def apg(
             if eta != 1:
                 share = inner(d, positive, real) / inner(positive, positive, real).clamp(min=1e-12)
                 d = d - per_sample((1 - eta) * share, d) * positive
-            added = per_sample(factor, d) * d if isinstance(factor, Tensor) else factor * d
-            result[name] = positive + added
+            result[name] = positive + per_sample(factor, d) * d
         return result
 
     return guided

@@ -86,10 +86,10 @@ def cfg_zero(
             r_cond, r_null = y - positive, y - without[name]
             fit = inner(r_cond, r_null, real) / inner(r_null, r_null, real).clamp(min=1e-12)
             r_null = r_null * per_sample(fit, r_null)
-            answer = y - _lerp(r_null, r_cond, factor)
+            flow = torch.lerp(r_null, r_cond, per_sample(factor, y))
             if zero_from is not None:
-                answer = torch.where(_over(t >= zero_from, y), y, answer)
-            result[name] = answer
+                flow = flow * per_sample(t < zero_from, y)
+            result[name] = y - flow
         return result
 
     return guided
@@ -119,16 +119,8 @@ def autoguidance(
     return guided
 
 
-def _beyond(start: State, through: State, factor: Tensor | float) -> State:
-    return {name: _lerp(start[name], value, factor) for name, value in through.items()}
-
-
-def _lerp(start: Tensor, end: Tensor, factor: Tensor | float) -> Tensor:
-    return torch.lerp(start, end, per_sample(factor, end) if isinstance(factor, Tensor) else factor)
-
-
-def _over(chosen: Tensor, like: Tensor) -> Tensor:
-    return chosen.reshape(-1, *[1] * (like.dim() - 1))
+def _beyond(start: State, through: State, factor: Tensor) -> State:
+    return {name: torch.lerp(start[name], x, per_sample(factor, x)) for name, x in through.items()}
 
 
 def _rescaled(answer: State, reference: State, mask: Mask, share: float) -> State:

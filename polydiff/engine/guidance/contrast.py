@@ -43,20 +43,14 @@ def _twice(tensors: Mapping[str, Tensor]) -> State:
 
 def strength(
     scale: float, interval: Interval | None, schedule: Schedule | None
-) -> Callable[[Tensor], Tensor | float]:
+) -> Callable[[Tensor], Tensor]:
     """The scale at t (B,): 1 where log_snr lies outside the interval (Kynkäänniemi et al. 2024)."""
     if interval is None:
-        return lambda t: scale
+        return lambda t: torch.full_like(t, scale)
     if schedule is None:
         raise UsageError("a guidance interval is in log_snr and needs the schedule")
-    low, high = interval
-    known = schedule
-
-    def at(t: Tensor) -> Tensor:
-        log_snr = known.log_snr(t)
-        return torch.where((log_snr >= low) & (log_snr <= high), scale, 1.0).double()
-
-    return at
+    (low, high), log_snr = interval, schedule.log_snr
+    return lambda t: torch.where((log_snr(t) >= low) & (log_snr(t) <= high), scale, 1.0).double()
 
 
 def inner(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
