@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from polydiff.cli.main import main
 from polydiff.model import load
@@ -200,6 +201,22 @@ def test_replay_of_something_else(run: Any, content: str | None, message: str) -
     code, _, err = run("replay", "x.json")
     assert code == 2
     assert message in err
+
+
+def test_a_sample_is_made_again_on_as_many_threads(
+    run: Any, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        assert run("sample", model, "--steps", 2, "-o", "one.csv")[0] == 0
+        record = Path("one.csv.json")
+        assert Provenance.read(record).threads == torch.get_num_threads() == 1
+        record.write_text(record.read_text().replace('"threads": 1', '"threads": 2'))
+        assert run("replay", record)[0] == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_evaluate_measures(run: Any, model: str) -> None:

@@ -51,7 +51,7 @@ class Request:
 
 
 def default_batch_size(device: torch.device | str) -> int:
-    """16 on an accelerator; 1 on a CPU, where company gains little and alone a sample has the same bits."""
+    """16 on an accelerator; 1 on a CPU, where a sample then has the same bits in any run."""
     return 1 if torch.device(device).type == "cpu" else 16
 
 
