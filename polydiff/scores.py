@@ -15,13 +15,16 @@ def frechet_distance(a: Array, b: Array) -> float:
     """Distance of two sets of features (n, d), each taken as a Gaussian (Heusel et al. 2017):
     |mean_a - mean_b|^2 + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)).
 
-    It falls with the size of the sets: state beside it the distance of two real sets of the same sizes.
+    It falls with the size of the sets: state beside it the distance of two real sets of the same sizes. A
+    single example has no covariance: nan.
 
     >>> x = np.random.default_rng(0).normal(size=(500, 3))
     >>> round(frechet_distance(x, x), 6), round(frechet_distance(x, x + 2), 6)
     (0.0, 12.0)
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if min(len(a), len(b)) < 2:
+        return float("nan")
     root = _root(np.cov(a, rowvar=False))
     cross = np.linalg.eigvalsh(root @ np.atleast_2d(np.cov(b, rowvar=False)) @ root)
     spread = a.var(0, ddof=1).sum() + b.var(0, ddof=1).sum() - 2 * np.sqrt(np.clip(cross, 0, None)).sum()

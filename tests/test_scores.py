@@ -13,6 +13,12 @@ def test_frechet_distance_of_known_gaussians():
     assert scores.frechet_distance(x[:2000], x[2000:]) < 0.02
 
 
+def test_a_single_example_has_no_frechet_distance():
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    assert np.isnan([scores.frechet_distance(x[:1], x), scores.frechet_distance(x, x[:1])]).all()
+    assert np.isfinite(scores.frechet_distance(x[:2], x))
+
+
 def test_scores_of_known_answers():
     sure = np.eye(10)[np.arange(200) % 10]
     unsure = np.full((200, 10), 0.1)

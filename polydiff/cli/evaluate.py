@@ -72,6 +72,9 @@ def command(
     else:
         _print(figures, judge.metrics())
     click.echo(f"{len(made)} samples beside {len(real)} real examples.")
+    left_out = [name for name in judge.metrics() if name not in figures]
+    if left_out and min(len(made), len(real)) < 2:
+        click.echo(f"Left out, since a single example does not tell: {', '.join(left_out)}.", err=True)
     for path, why in (*made.report.skipped, *real.report.skipped):
         click.echo(f"skipped {path}: {why}", err=True)
 

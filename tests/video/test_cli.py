@@ -81,3 +81,14 @@ def test_bad_input_is_one_line(words, line, capsys):
     assert len(error.splitlines()) == 1
     assert not Path("run").exists()
     assert not Path("samples").exists()
+
+
+def test_a_single_clip_is_measured_without_what_takes_two(capsys):
+    words = ["--action", "walk", "--direction", "left", "--format", "npz"]
+    assert main(["sample", "video", *words, *QUICK, "-o", "made"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "video", "made", "--reference", str(DATA), "--threads", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "novelty" in out
+    assert "frechet " not in out
+    assert err.startswith("Left out, since a single example does not tell: frechet")
