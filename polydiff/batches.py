@@ -41,7 +41,7 @@ def settled(plan: Plan, peak: Callable[[Plan, int], int] | None = None) -> Plan:
 
     peak: the bytes that a micro-batch of so many samples takes; by default it is measured.
     """
-    if plan.batch_size is not None:
+    if plan.batch_size is not None or not len(plan):
         return plan
     size = min(len(plan), MOST)
     if size > default_batch_size(plan.device) or plan.memory is not None:

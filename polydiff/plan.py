@@ -60,13 +60,13 @@ class Plan:
         """Each sample as soon as it is done. `watch(t, x0_hat)` sees what each network call predicts."""
         plan = settled(self)
         jobs = (self._job(request) for _, request in self.asks)
-        arguments = plan.engine_arguments(callbacks, watch)
-        lone = watch is None and not arguments["callbacks"]
+        heard = self._heard(callbacks)
         examples = sample_jobs(
             jobs=jobs,
             batch_size=plan.batch_size,
-            threads=self._side_by_side() if lone else 1,
-            **arguments,
+            callbacks=heard,
+            threads=1 if heard or watch else self._side_by_side(),
+            **self.engine_arguments(watch),
         )
         for (index, request), example in zip(self.asks, examples, strict=True):
             yield Sample(example, plan.provenance(index, request), self.model.domain)
@@ -75,27 +75,33 @@ class Plan:
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[tuple[int, State]]:
         """Position in the plan and unbatched state of each sample made in one part, before it is decoded."""
-        requests = (self.engine_request(request) for _, request in self.asks)
-        arguments = self.engine_arguments(callbacks, watch)
-        jobs = map(alone, requests)
-        yield from enumerate(sample_jobs(jobs=jobs, batch_size=settled(self).batch_size, **arguments))
+        jobs = (alone(self.engine_request(request)) for _, request in self.asks)
+        states = sample_jobs(
+            jobs=jobs,
+            batch_size=settled(self).batch_size,
+            callbacks=self._heard(callbacks),
+            **self.engine_arguments(watch),
+        )
+        yield from enumerate(states)
 
     def _side_by_side(self) -> int:
         """How many samples may be made on threads of their own."""
-        alone = self.device == "cpu" and self.wrap is None
-        return max(1, min(len(self), cores() // torch.get_num_threads())) if alone else 1
+        if self.device != "cpu" or self.wrap is not None:
+            return 1
+        return max(1, min(len(self), cores() // torch.get_num_threads()))
 
-    def engine_arguments(
-        self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
-    ) -> dict[str, Any]:
-        """What the engine is told of all samples; plugins are asked for their callbacks once a run."""
+    def _heard(self, callbacks: Sequence[Callable[..., None]]) -> list[Callable[..., None]]:
+        """The callbacks of plugins, who are asked for them once a run, and those given."""
+        return [*get_registry().callbacks(self.info(tuple)), *callbacks]
+
+    def engine_arguments(self, watch: Watch | None = None) -> dict[str, Any]:
+        """What the engine is told of all samples."""
         return {
             "denoiser": _watched(self.denoiser(), watch),
             "processes": self.model.domain.processes(),
             "schedule": self.model.schedule,
             "table": self.table,
             "device": self.device,
-            "callbacks": [*get_registry().callbacks(self.info(tuple)), *callbacks],
             "inference": self.wrap is None and type(self.model.domain).guided is Domain.guided,
         }
 

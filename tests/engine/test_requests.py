@@ -77,6 +77,21 @@ def test_callbacks_hear_every_row_of_every_batch():
     assert rows == [1, 2, 3, 4, 1, 2, 3, 4]
 
 
+def test_what_does_not_fit_into_memory_is_made_in_smaller_batches():
+    sizes = []
+
+    def denoiser(x, t, mask, cond):
+        if len(t) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        sizes.append(len(t))
+        return shrink(x, t, mask, cond)
+
+    wanted = [Request({"x": (4, 2)}, seed) for seed in range(10)]
+    fitted = dict(sample_requests(denoiser, X, EDM, TABLE, wanted, batch_size=5))
+    assert all(torch.equal(x["x"], fitted[i]["x"]) for i, x in sample_requests(shrink, X, EDM, TABLE, wanted))
+    assert sizes[:: TABLE.nfe] == [2, 2, 1, 2, 2, 1]
+
+
 def test_no_requests_are_no_work():
     assert list(sample_requests(shrink, X, EDM, TABLE, [])) == []
 
