@@ -56,12 +56,18 @@ def form_of(table: Table) -> Form:
 
 
 def numbers_of(table: Table, form: Form) -> Tensor:
-    """A table's rows as float64 (rows, columns), for `row_of`."""
-    lines = []
+    """A table's rows as float64 (rows, columns), for `row_of`.
+
+    A past read-out does not move: that of row i lies in slot i of `depth` - 1, counted round, until another
+    takes the place. So it is the weights that are turned.
+    """
+    lines, slots = [], form.depth - 1
     for place, row in enumerate(table.rows):
         levels = [value for level in row.levels for value in level] if row.levels else [0.0] * 6
-        weights = [*row.b, *[0.0] * (form.depth - len(row.b))]
-        lines.append([place, row.t, row.a, row.p, row.q, row.base, row.c, row.anchor, *levels, *weights])
+        newest, *past = [*row.b, *[0.0] * (form.depth - len(row.b))]
+        turned = [past[(place - slot - 1) % slots] for slot in range(slots)]
+        numbers = [row.t, row.a, row.p, row.q, row.base, row.c, row.anchor]
+        lines.append([place, *numbers, *levels, newest, *turned])
     return torch.tensor(lines, dtype=torch.float64)
 
 
@@ -89,8 +95,8 @@ def arithmetic_of(processes: Mapping[str, Process], form: Form, compiled: bool) 
         run = Run(x, h, anchor, place, seeds)  # type: ignore[arg-type]
         after = move(run, x0_hat, row, form.depth, processes, mask)
         for name, here in x.items():
-            for old, new in reversed(list(zip(h[name], after.h[name], strict=False))):
-                old.copy_(new)
+            for slot, old in enumerate(h[name]):
+                old.copy_(torch.where(place % len(h[name]) == slot, after.h[name][0], old))
             if form.anchored:
                 anchor[name].copy_(after.anchor[name])
             if after.x[name] is not here:
@@ -162,9 +168,10 @@ class Step:
                 value.copy_(given[name])
         self.seeds.copy_(run.seeds)
         for name, room in self.h.items():
-            past = run.h[name]
-            for k, value in enumerate(room):
-                value.copy_(past[k]) if k < len(past) else value.zero_()
+            for slot in room:
+                slot.zero_()
+            for age, value in enumerate(run.h[name][: len(room)], 1):
+                room[(run.row - age) % len(room)].copy_(value)
 
     def __call__(self, numbers: Tensor) -> None:
         """One more row."""
@@ -186,7 +193,11 @@ class Step:
 
     def run(self, row: int, seeds: Tensor, history: int) -> Run:
         """The run as it is now, of tensors that stay as they are."""
-        h = {name: tuple(v.clone() for v in room[: min(row, history - 1)]) for name, room in self.h.items()}
+        ages = range(1, min(row, history - 1) + 1)
+        h = {
+            name: tuple(room[(row - age) % len(room)].clone() for age in ages if room)
+            for name, room in self.h.items()
+        }
         memory = self.memory if self.settled else self.answered
         return Run(_copied(self.x), h, _copied(self.anchor), row, seeds, _copied(memory))
 
