@@ -1,9 +1,10 @@
-"""What a step costs beyond the network: `python -m benchmarks.arithmetic`.
+"""What a step costs beyond the network: `python -m benchmarks.arithmetic`, on a GPU where there is one.
 
 Each library steps through the same 20-step run with a denoiser that returns a stored tensor. Against it
 stands a bare hand-written loop of the same method, made of float coefficients and in-place additions, that
 makes the time tensor and calls the same denoiser.
-Times are medians of rounds that alternate between the two, so that a busy machine slows both. See README.md.
+Times are medians of rounds that alternate between the two, so that a busy machine slows both. Memory is the
+peak of what a run holds beside its starting state and the answers, in units of the state. See README.md.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 import json
 import statistics
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.peers import k_diffusion
+from benchmarks.peers.k_diffusion import sampling
 from polydiff.engine.processes import Gaussian
 from polydiff.engine.sampling import Run, sample
 from polydiff.engine.schedules import EDM
@@ -28,6 +31,7 @@ from polydiff.engine.table import Table
 
 STEPS = 20
 SHAPES = {"16 x 65,536": (16, 65536), "4 x 4,096": (4, 4096), "4 x 1,024": (4, 1024)}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Loop = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,7 +49,13 @@ def polydiff(table: Table) -> Loop:
     process = {"x": Gaussian()}
 
     def loop(x: Tensor, answer: Tensor) -> Tensor:
-        first = Run(x={"x": x}, h={"x": ()}, anchor={}, row=0, seeds=torch.zeros(len(x), dtype=torch.int64))
+        first = Run(
+            x={"x": x},
+            h={"x": ()},
+            anchor={},
+            row=0,
+            seeds=torch.zeros(len(x), dtype=torch.int64, device=DEVICE),
+        )
         last = deque(sample(lambda *_: {"x": answer}, process, table, first), maxlen=1).pop()
         return last.x["x"]
 
@@ -60,7 +70,7 @@ def bare(table: Table) -> Loop:
         denoiser = lambda x, t: answer  # noqa: E731
         past: list[Tensor] = []
         for time_now, a, b, p in rows:
-            x0_hat = denoiser(x, torch.full((len(x),), time_now, dtype=torch.float64))
+            x0_hat = denoiser(x, torch.full((len(x),), time_now, dtype=torch.float64, device=DEVICE))
             h = torch.add(x0_hat, x, alpha=p) if p else x0_hat
             past = [h, *past[:3]]
             x = x * a
@@ -88,9 +98,9 @@ def naive(table: Table) -> Loop:
 
 
 def from_k_diffusion(name: str) -> Loop:
-    sampling = k_diffusion()
-    sigmas = sampling.get_sigmas_karras(STEPS, 0.002, 80.0)
-    return lambda x, answer: getattr(sampling, name)(lambda *_, **__: answer, x, sigmas, disable=True)
+    module = sampling()
+    sigmas = module.get_sigmas_karras(STEPS, 0.002, 80.0, device=DEVICE)
+    return lambda x, answer: getattr(module, name)(lambda *_, **__: answer, x, sigmas, disable=True)
 
 
 def from_diffusers(name: str, **options: object) -> Loop:
@@ -98,7 +108,7 @@ def from_diffusers(name: str, **options: object) -> Loop:
 
     def loop(x: Tensor, answer: Tensor) -> Tensor:
         scheduler = getattr(diffusers, name)(**options)
-        scheduler.set_timesteps(STEPS)
+        scheduler.set_timesteps(STEPS, device=DEVICE)
         for t in scheduler.timesteps:
             x = scheduler.step(answer, t, x, return_dict=False)[0]
         return x
@@ -145,42 +155,85 @@ def loops() -> Iterator[tuple[str, str, Loop]]:
 
 
 def measure(loop: Loop, reference: Loop, x: Tensor, answer: Tensor, rounds: int) -> tuple[float, float]:
-    """Median seconds of each, in turns."""
+    """Median seconds of each, in turns: of the processor, or on a GPU of the clock until it is done."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for kept, run in zip(times, (loop, reference), strict=True):
-            before = time.process_time()
+            before = _clock()
             run(x, answer)
-            kept.append(time.process_time() - before)
+            kept.append(_clock() - before)
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _clock() -> float:
+    if DEVICE == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_memory(loop: Loop, x: Tensor, answer: Tensor) -> float:
+    """The most that a run holds at once beside x and the answer, in units of x."""
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        loop(x, answer)
+        return (torch.cuda.max_memory_allocated() - before) / x.nbytes
+    with torch.profiler.profile(profile_memory=True) as profile:
+        loop(x, answer)
+    results = profile.profiler.kineto_results  # type: ignore[union-attr]
+    events = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
+    return max(accumulate(size for _, size in events), default=0) / x.nbytes
+
+
+def synchronisations(loop: Loop, x: Tensor, answer: Tensor) -> int | None:
+    """How often a run makes the host wait for the GPU; None on a CPU."""
+    if DEVICE == "cpu":
+        return None
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            loop(x, answer)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     references = {name: bare(make_table(name, EDM(), STEPS)) for name in ("adams", "dpmpp", "ddim")}
     results = []
-    for name, method, loop in loops():
+    for name, method, loop in [*loops(), *[(f"bare loop, {k}", k, v) for k, v in references.items()]]:
         result: dict[str, object] = {"name": name}
-        for label, shape in SHAPES.items():
-            x, answer = torch.randn(*shape, 1), torch.randn(*shape, 1)
-            with torch.no_grad():
+        with torch.no_grad():
+            for label, shape in SHAPES.items():
+                x, answer = torch.randn(2, *shape, 1, device=DEVICE)
                 loop(x, answer)
                 took, bare_took = measure(loop, references[method], x, answer, 9 if shape[1] > 5000 else 60)
-            result[label] = {"us_a_step": 1e6 * took / STEPS, "ratio": took / bare_took}
-        with Count() as counter, torch.no_grad():
-            loop(torch.randn(4, 1024, 1), torch.randn(4, 1024, 1))
+                result[label] = {"us_a_step": 1e6 * took / STEPS, "ratio": took / bare_took}
+            result["peak_memory"] = peak_memory(loop, x, answer)
+            waits = synchronisations(loop, x, answer)
+            result["synchronisations_a_step"] = None if waits is None else waits / STEPS
+            with Count() as counter:
+                loop(x, answer)
         result["operations_a_step"] = counter.count / STEPS
         results.append(result)
     print(table(results))
-    Path(__file__).with_name("arithmetic.json").write_text(json.dumps(results, indent=1) + "\n")
+    named = {"device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu", "loops": results}
+    Path(__file__).with_name("arithmetic.json").write_text(json.dumps(named, indent=1) + "\n")
 
 
 def table(results: list[dict]) -> str:
-    lines = ["| loop | ATen operations a step | " + " | ".join(f"{s}: µs | ratio" for s in SHAPES) + " |"]
-    lines.append("|---|" + "---:|" * (1 + 2 * len(SHAPES)))
+    times = " | ".join(f"{s}: µs | ratio" for s in SHAPES)
+    lines = [f"| loop | ATen operations a step | memory | synchronisations | {times} |"]
+    lines.append("|---|" + "---:|" * (3 + 2 * len(SHAPES)))
     for result in results:
         cells = [f"{result[s]['us_a_step']:.0f} | {result[s]['ratio']:.2f}" for s in SHAPES]
-        lines.append(f"| {result['name']} | {result['operations_a_step']:.1f} | " + " | ".join(cells) + " |")
+        waits = result["synchronisations_a_step"]
+        first = f"{result['operations_a_step']:.1f} | {result['peak_memory']:.1f} | "
+        first += "" if waits is None else f"{waits:.1f}"
+        lines.append(f"| {result['name']} | {first} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

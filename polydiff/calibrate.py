@@ -33,7 +33,7 @@ GPU_BATCH = 256
 
 #: the solvers, with options, that a fit may begin with
 KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
-    *[("adams", {"order": order}) for order in (2, 3, 4)],
+    *[("adams", {"order": order, "weights": "exponential"}) for order in (2, 3, 4)],
     *[("adams", {"order": order, "weights": "uniform"}) for order in (3, 4)],  # iPNDM
     *[("unipc", {"order": order}) for order in (2, 3)],
     *[("dpmpp", {"order": order}) for order in (2, 3)],

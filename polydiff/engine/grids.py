@@ -25,6 +25,8 @@ from polydiff.errors import UsageError, did_you_mean
 SIGMA_MIN = 0.002
 #: sigma / alpha beyond which a grid places no node but the first: noise, for unit variance
 SIGMA_MAX = 80.0
+#: so few steps cannot afford a call near the data: `karras` and `adams` have other defaults for them
+FEW_STEPS = 7
 
 
 def noise_level(schedule: Schedule, t: float) -> float:
@@ -49,21 +51,24 @@ def _bounds(schedule: Schedule, sigma_min: float, sigma_max: float | None) -> tu
 def karras(
     schedule: Schedule,
     steps: int,
-    rho: float = 8.0,
-    sigma_min: float = SIGMA_MIN,
+    rho: float | None = None,
+    sigma_min: float | None = None,
     sigma_max: float | None = None,
 ) -> Tensor:
     """Uniform in (sigma / alpha)^(1 / rho), after Karras et al. 2022, eq. 5.
 
     They take rho = 7, lay `steps` nodes down to sigma_min and add a step from there to 0; see the module for
-    the ends, and benchmarks/README.md for the measurement behind rho = 8.
+    the ends. Here rho is 8 and sigma_min SIGMA_MIN, and up to FEW_STEPS they are 20 and ten times SIGMA_MIN:
+    see benchmarks/README.md for the measurements behind them.
 
     >>> from polydiff.engine.schedules import EDM
     >>> [round(80 * t, 3) for t in karras(EDM(), 3).tolist()]  # sigma
-    [80.0, 8.474, 0.37, 0.0]
+    [80.0, 7.245, 0.473, 0.0]
     """
-    low, high = _bounds(schedule, sigma_min, sigma_max)
-    ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), _count(steps) + 1, dtype=torch.float64)
+    usual_rho, usual_min = (20.0, 10 * SIGMA_MIN) if _count(steps) <= FEW_STEPS else (8.0, SIGMA_MIN)
+    rho = usual_rho if rho is None else rho
+    low, high = _bounds(schedule, usual_min if sigma_min is None else sigma_min, sigma_max)
+    ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), steps + 1, dtype=torch.float64)
     return _from_levels(schedule, ramp**rho)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polydiff.engine.grids import FEW_STEPS
 from polydiff.engine.nodes import Node, fill_table, steps_of
 from polydiff.engine.quadrature import UNIFORM_WEIGHTS, exponential_weights
 from polydiff.engine.schedules import Schedule
@@ -31,7 +32,7 @@ def adams(
     times: Tensor | Sequence[float],
     order: int = 3,
     readout: str = "eps",
-    weights: str = "exponential",
+    weights: str | None = None,
 ) -> Table:
     """Adams-Bashforth: a polynomial through the newest `order` read-outs, one network call a step.
 
@@ -42,9 +43,12 @@ def adams(
             and Ho 2022, appendix D); it is exact where data is N(0, 1).
         weights: "exponential" integrates a polynomial in lambda exactly, for steps of any length (Zhang
             and Chen 2023, section 3.2); "uniform" takes the classical weights of equal steps on top of the
-            DDIM step, which is iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022).
+            DDIM step, which is iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022). By default
+            exponential, and uniform on eps up to FEW_STEPS, where that is nearer.
     """
     check_order(order, 4)
+    if weights is None:
+        weights = "uniform" if readout == "eps" and len(times) - 1 <= FEW_STEPS else "exponential"
     if readout not in ("eps", "x0", "v") or weights not in ("exponential", "uniform"):
         raise UsageError(
             f"adams takes readout 'eps', 'x0' or 'v' and weights 'exponential' or 'uniform', "
