@@ -20,7 +20,7 @@ from benchmarks.problems import Mixture, problems
 from polydiff.engine.noise import noise
 
 CALLS = (5, 10, 20)
-ROWS = 192
+ROWS = 96
 Errors = dict[str, dict[str, list[float]]]
 
 

@@ -48,6 +48,11 @@ def _bounds(schedule: Schedule, sigma_min: float, sigma_max: float | None) -> tu
     return sigma_min, highest
 
 
+def _falling(ramp: Tensor, low: float, high: float) -> Tensor:
+    """Levels from high to low whose logarithms fall along a ramp from 0 to 1."""
+    return (math.log(high) + ramp * math.log(low / high)).exp()
+
+
 def karras(
     schedule: Schedule,
     steps: int,
@@ -58,14 +63,14 @@ def karras(
     """Uniform in (sigma / alpha)^(1 / rho), after Karras et al. 2022, eq. 5.
 
     They take rho = 7, lay `steps` nodes down to sigma_min and add a step from there to 0; see the module for
-    the ends. Here rho is 8 and sigma_min SIGMA_MIN, and up to FEW_STEPS they are 20 and ten times SIGMA_MIN:
-    see benchmarks/README.md for the measurements behind them.
+    the ends. Here rho is 8 and sigma_min SIGMA_MIN, and up to FEW_STEPS rho is 100, which is all but even in
+    log sigma, and sigma_min 0.03: see benchmarks/README.md for the measurements behind them.
 
     >>> from polydiff.engine.schedules import EDM
     >>> [round(80 * t, 3) for t in karras(EDM(), 3).tolist()]  # sigma
-    [80.0, 7.245, 0.473, 0.0]
+    [80.0, 6.178, 0.446, 0.0]
     """
-    usual_rho, usual_min = (20.0, 10 * SIGMA_MIN) if _count(steps) <= FEW_STEPS else (8.0, SIGMA_MIN)
+    usual_rho, usual_min = (100.0, 0.03) if _count(steps) <= FEW_STEPS else (8.0, SIGMA_MIN)
     rho = usual_rho if rho is None else rho
     low, high = _bounds(schedule, usual_min if sigma_min is None else sigma_min, sigma_max)
     ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), steps + 1, dtype=torch.float64)
@@ -76,9 +81,8 @@ def uniform_log_snr(
     schedule: Schedule, steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float | None = None
 ) -> Tensor:
     """Uniform in log_snr (Lu et al. 2022, section 3.4); see the module for the ends."""
-    low, high = _bounds(schedule, sigma_min, sigma_max)
-    ramp = torch.linspace(math.log(high), math.log(low), _count(steps) + 1, dtype=torch.float64)
-    return _from_levels(schedule, ramp.exp())
+    ramp = torch.linspace(0, 1, _count(steps) + 1, dtype=torch.float64)
+    return _from_levels(schedule, _falling(ramp, *_bounds(schedule, sigma_min, sigma_max)))
 
 
 def exponential(
@@ -86,9 +90,8 @@ def exponential(
 ) -> Tensor:
     """Uniform in log sigma, as `uniform_log_snr`, with the customary ends: `steps` nodes down to sigma_min, a
     call there, and a step from it to 0 (k-diffusion's get_sigmas_exponential)."""
-    low, high = _bounds(schedule, sigma_min, sigma_max)
-    ramp = torch.linspace(math.log(high), math.log(low), max(_count(steps), 2), dtype=torch.float64)
-    return _from_levels(schedule, torch.cat([ramp.exp()[:steps], torch.zeros(1, dtype=torch.float64)]))
+    ramp = torch.linspace(0, 1, max(_count(steps), 2), dtype=torch.float64)[[*range(steps), -1]]
+    return _from_levels(schedule, _falling(ramp, *_bounds(schedule, sigma_min, sigma_max)))
 
 
 def sigmoid(
@@ -102,10 +105,9 @@ def sigmoid(
     spread: how much of the sigmoid, its argument runs from -spread to spread."""
     if not spread > 0:
         raise UsageError(f"spread must be above 0, got {spread!r}")
-    low, high = _bounds(schedule, sigma_min, sigma_max)
     ramp = torch.sigmoid(torch.linspace(-spread, spread, _count(steps) + 1, dtype=torch.float64))
     ramp = (ramp - ramp[0]) / (ramp[-1] - ramp[0])
-    return _from_levels(schedule, (math.log(high) + ramp * (math.log(low) - math.log(high))).exp())
+    return _from_levels(schedule, _falling(ramp, *_bounds(schedule, sigma_min, sigma_max)))
 
 
 #: noise levels found by Align Your Steps (Sabour et al. 2024, table 3), for `listed`
@@ -154,8 +156,8 @@ def restart(
     top, bottom = _times_of(schedule, [high, low])
     above, below = plain[plain > bottom], plain[plain < bottom]
     calls = max(round(share * int((plain[plain > bottom] <= top).sum())), 1)
-    ramp = torch.linspace(math.log(high), math.log(low), calls + 1, dtype=torch.float64)
-    again = torch.cat([_times_of(schedule, ramp.exp().tolist()[:-1]), bottom[None]])
+    inner = _falling(torch.linspace(0, 1, calls + 1, dtype=torch.float64), low, high)[:-1]
+    again = torch.cat([_times_of(schedule, inner.tolist()), bottom[None]])
     return torch.cat([above, bottom[None], *[again] * rounds, below])
 
 

@@ -31,8 +31,6 @@ SOLVER_ORDERS = [
     *[("adams", {"order": k, "readout": "v"}, k) for k in (1, 2, 3, 4)],
     # weights of equal steps on a step that is exponential: second order at most
     *[("adams", {"order": k, "weights": "uniform"}, min(k, 2)) for k in (1, 2, 3, 4)],
-    *[("adams", {"order": k, "weights": "uniform", "readout": "x0"}, min(k, 2)) for k in (2, 4)],
-    *[("adams", {"order": k, "weights": "uniform", "readout": "v"}, min(k, 2)) for k in (1, 2, 4)],
     *[("dpmpp", {"order": k}, k) for k in (1, 2, 3)],
     *[("deis", {"order": k}, k) for k in (1, 2, 3, 4)],
     *[("lms", {"order": k}, k) for k in (1, 2, 3, 4)],

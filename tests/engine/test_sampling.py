@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from polydiff.engine.denoisers import precondition
+from polydiff.engine.grids import karras
 from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed, Gaussian
@@ -308,7 +309,7 @@ def test_progress_is_iterating_and_cancelling_is_stopping():
 
 
 def test_a_variation_starts_from_the_noised_example():
-    table = make_table("ddim", EDM, 5, strength=0.5)
+    table = make_table("ddim", EDM, 5, karras(EDM, 10)[5:])
     clean = torch.ones(1, 4, 2)
     run = start({"x": Gaussian()}, EDM, table, 7, init={"x": clean})
     sigma = float(EDM.sigma(torch.tensor(table.rows[0].t).double()))

@@ -14,6 +14,7 @@ from test_sampling import Count, same_bits
 
 from polydiff.engine.denoisers import precondition
 from polydiff.engine.encoding import encode
+from polydiff.engine.grids import karras
 from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Fixed, Gaussian, Rotation, Torus
@@ -229,7 +230,7 @@ def test_rotations_are_rotations_after_a_thousand_steps(path):
 
 
 def test_a_variation_starts_from_the_noised_example():
-    table = make_table("adams", EDM, 6, strength=0.4)
+    table = make_table("adams", EDM, 6, karras(EDM, 15)[9:])
     clean = example(2, 40)
     init = {name: value[None] for name, value in clean.items()} | {"label": torch.ones(1, 40, 1)}
     run = start(PROCESSES, EDM, table, 7, init=init)

@@ -66,7 +66,6 @@ def make_table(
     options: Mapping[str, Any] | None = None,
     *,
     grid_options: Mapping[str, Any] | None = None,
-    strength: float = 1.0,
 ) -> Table:
     """A solver's table on a grid of a schedule.
 
@@ -77,8 +76,6 @@ def make_table(
         grid: a name from GRIDS, a function like those, or the falling times themselves (steps + 1 of them).
         options: the solver's own, such as {"order": 2}.
         grid_options: the grid's own, such as {"rho": 5}.
-        strength: the share of the way from data to noise at which sampling starts, for variations of an
-            example: the last `steps` steps of a grid of steps / strength.
 
     Errors: UsageError for an unknown name or option (with a suggestion) or a value out of range.
 
@@ -86,16 +83,12 @@ def make_table(
     10
     """
     schedule = EDM() if schedule is None else schedule
-    if not 0 < strength <= 1:
-        raise UsageError(f"strength must lie above 0 and at most at 1, got {strength!r}")
-    if grid is None:
-        grid = DEFAULT_GRID
+    grid = DEFAULT_GRID if grid is None else grid
     if not isinstance(grid, str) and not callable(grid):
         times, grid_name = custom(schedule, steps, grid), "custom"
     else:
         make_grid = _choose("grid", grid, GRIDS)
-        whole = steps if strength == 1 else max(round(steps / strength), steps)
-        times = _with_options("grid", make_grid, grid_options, schedule, whole)[whole - steps :]
+        times = _with_options("grid", make_grid, grid_options, schedule, steps)
         grid_name = make_grid.__name__
     table = _with_options("solver", _choose("solver", solver, SOLVERS), options, schedule, times)
     return replace(with_levels(table, schedule), grid=grid_name)

@@ -24,15 +24,7 @@ def ddim(schedule: Schedule, times: Tensor | Sequence[float], eta: float = 0.0) 
     if not 0 <= eta <= 1:
         raise UsageError(f"eta must lie between 0 and 1, got {eta!r}")
 
-    def fill(nodes: list[Node]) -> list[Row]:
-        rows = []
-        for node, target in pairwise(nodes):
-            fresh = 1 - remaining(node, target) ** 2
-            kept = target.sigma * math.sqrt(1 - eta**2 * fresh)
-            rows.append(ddim_row(node, target, kept, eta * target.sigma * math.sqrt(fresh)))
-        return rows
-
-    return fill_table(f"ddim(eta={eta:g})" if eta else "ddim", schedule, times, fill)
+    return _first_order(f"ddim(eta={eta:g})" if eta else "ddim", schedule, times, eta)
 
 
 def ddpm(schedule: Schedule, times: Tensor | Sequence[float], noise_scale: float = 1.0) -> Table:
@@ -46,21 +38,22 @@ def ddpm(schedule: Schedule, times: Tensor | Sequence[float], noise_scale: float
     if not 0 <= noise_scale <= 1:
         raise UsageError(f"noise_scale must lie between 0 and 1, got {noise_scale!r}")
 
+    name = "ddpm" if noise_scale == 1 else f"ddpm(noise_scale={noise_scale:g})"
+    return _first_order(name, schedule, times, 1.0, noise_scale)
+
+
+def _first_order(
+    name: str, schedule: Schedule, times: Tensor | Sequence[float], eta: float, noise_scale: float = 1.0
+) -> Table:
+    """Steps that replace the share eta of what ancestral sampling replaces of the noise."""
+
     def fill(nodes: list[Node]) -> list[Row]:
         rows = []
         for node, target in pairwise(nodes):
-            shrink = node.alpha / target.alpha
-            between = max(node.sigma**2 - (shrink * target.sigma) ** 2, 0.0)
-            share = between / node.sigma**2
-            rows.append(
-                Row(
-                    t=node.t,
-                    a=shrink * (target.sigma / node.sigma) ** 2,
-                    b=(target.alpha * share,),
-                    c=noise_scale * target.sigma * math.sqrt(share),
-                )
-            )
+            fresh = 1 - remaining(node, target) ** 2
+            kept = target.sigma * math.sqrt(1 - eta**2 * fresh)
+            added = noise_scale * eta * target.sigma * math.sqrt(fresh)
+            rows.append(ddim_row(node, target, kept, added))
         return rows
 
-    name = "ddpm" if noise_scale == 1 else f"ddpm(noise_scale={noise_scale:g})"
     return fill_table(name, schedule, times, fill)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -47,40 +46,28 @@ def adams(
             exponential, and uniform on eps up to FEW_STEPS, where that is nearer.
     """
     check_order(order, 4)
-    if weights is None:
-        weights = "uniform" if readout == "eps" and len(times) - 1 <= FEW_STEPS else "exponential"
-    if readout not in ("eps", "x0", "v") or weights not in ("exponential", "uniform"):
+    if readout not in ("eps", "x0", "v") or weights not in (None, "exponential", "uniform"):
         raise UsageError(
             f"adams takes readout 'eps', 'x0' or 'v' and weights 'exponential' or 'uniform', "
             f"got {readout!r} and {weights!r}"
         )
+    if weights is None:
+        weights = "uniform" if readout == "eps" and len(times) - 1 <= FEW_STEPS else "exponential"
+    elif weights == "uniform" and readout != "eps":
+        raise UsageError(f"adams has uniform weights for the readout 'eps' only, got {readout!r}")
 
-    def eps_step(used: list[Node], target: Node) -> Row:
+    def step(used: list[Node], target: Node) -> Row:
+        if readout == "v":
+            return v_row(used, target, v_weights(used, target))
+        if readout == "x0":
+            return replace(ddim_row(used[0], target), b=trimmed(x0_weights(used, target)))
         if weights == "exponential":
             return _exact_eps_row(used, target, [node.lam for node in used])
-        step = target.sigma / target.alpha - used[0].sigma / used[0].alpha
-        return eps_row(used, target, [step * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
+        length = target.sigma / target.alpha - used[0].sigma / used[0].alpha
+        return eps_row(used, target, [length * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
 
-    def x0_step(used: list[Node], target: Node) -> Row:
-        first = ddim_row(used[0], target)
-        if weights == "uniform":
-            return replace(first, b=trimmed([first.b[0] * w for w in UNIFORM_WEIGHTS[len(used) - 1]]))
-        return replace(first, b=trimmed(x0_weights(used, target)))
-
-    def v_step(used: list[Node], target: Node) -> Row:
-        if weights == "exponential":
-            return v_row(used, target, v_weights(used, target))
-        step = math.atan2(used[0].sigma, used[0].alpha) - math.atan2(target.sigma, target.alpha)
-        return v_row(used, target, [step * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
-
-    def fill(nodes: list[Node]) -> list[Row]:
-        row = {"eps": eps_step, "x0": x0_step, "v": v_step}[readout]
-        return [
-            row(used, target) if used[0].finite and target.finite else ddim_row(used[0], target)
-            for used, target in steps_of(nodes, order)
-        ]
-
-    return fill_table(f"adams(order={order}, readout={readout}, weights={weights})", schedule, times, fill)
+    name = f"adams(order={order}, readout={readout}, weights={weights})"
+    return _multistep(name, schedule, times, order, step)
 
 
 def dpmpp(schedule: Schedule, times: Tensor | Sequence[float], order: int = 2, eta: float = 0.0) -> Table:
@@ -155,16 +142,28 @@ def _eps_in(
     """Adams-Bashforth on ε̂ as a polynomial in some coordinate of the noise level."""
     check_order(order, 4)
 
-    def fill(nodes: list[Node]) -> list[Row]:
-        rows = []
-        for used, target in steps_of(nodes, order):
-            if used[0].finite and target.finite:
-                rows.append(_exact_eps_row(used, target, [place(node) for node in used], place_of))
-            else:
-                rows.append(ddim_row(used[0], target))
-        return rows
+    def step(used: list[Node], target: Node) -> Row:
+        return _exact_eps_row(used, target, [place(node) for node in used], place_of)
 
-    return fill_table(f"{name}(order={order})", schedule, times, fill)
+    return _multistep(f"{name}(order={order})", schedule, times, order, step)
+
+
+def _multistep(
+    name: str,
+    schedule: Schedule,
+    times: Tensor | Sequence[float],
+    order: int,
+    step: Callable[[list[Node], Node], Row],
+) -> Table:
+    """`step` through the newest `order` read-outs, and DDIM at the two ends that no polynomial reaches."""
+
+    def fill(nodes: list[Node]) -> list[Row]:
+        return [
+            step(used, target) if used[0].finite and target.finite else ddim_row(used[0], target)
+            for used, target in steps_of(nodes, order)
+        ]
+
+    return fill_table(name, schedule, times, fill)
 
 
 def _exact_eps_row(
