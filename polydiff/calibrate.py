@@ -31,6 +31,9 @@ CPU_BATCH = 4
 #: on an accelerator, which a small network fills by then
 GPU_BATCH = 256
 
+#: rounds without gain on the samples held back, after which a fit ends
+PATIENCE = 3
+
 #: the solvers, with options, that a fit may begin with
 KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
     *[("adams", {"order": order, "weights": "exponential"}) for order in (2, 3, 4)],
@@ -116,13 +119,15 @@ def fit_table(
     begun, numbers, nearest = best_start(of.fitted, tables.values())
     name = next(name for name, table in tables.items() if table is begun)
     say(f"the nearest of {len(tables)} known solvers: {name}, median distance {nearest:.4f}")
-    best, lowest = begun, math.inf
+    best, lowest, since = begun, math.inf, 0
     for number, (found, value) in enumerate(fit(of.fitted, numbers)):
         table = found.table(model.schedule)
         held = float(distances(of.held, table).median())
         say(f"round {number}: median distance {value:.4f}, of those held back {held:.4f}")
         if held < lowest:
-            best, lowest = table, held
+            best, lowest, since = table, held, number
+        elif number - since == PATIENCE:
+            break
     return SavedTable(
         table=json.loads(best.to_json()),
         schedule=model.manifest.schedule,

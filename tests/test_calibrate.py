@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,18 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model, load
 from polydiff.model_folder import Part
+from polydiff.registry import get_registry
 from polydiff.replay import replay
+from polydiff.spec import PresetInfo
 from polydiff.tables import SavedTable, table_path, tables_in
 from tests import series
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_calls() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polydiff.calibrate.REFERENCE_CALLS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +182,14 @@ def test_bad_input_is_one_line(run: Any, folder: Path, words: list[str], code: i
     assert message in found[2]
     assert len(found[2].strip().splitlines()) == 1
     assert not os.path.exists("samples")
+
+
+@pytest.mark.parametrize("preset", get_registry().presets(), ids=lambda info: f"{info.domain}-{info.name}")
+def test_a_shipped_table_is_of_its_model_and_better_on_unseen_seeds(preset: PresetInfo) -> None:
+    model = load(preset.folder)
+    for steps, path in model.tables.items():
+        found = SavedTable.read(path)
+        assert found.distances
+        assert found.better
+        assert found.model_hash == model.hash
+        assert found.solver_table(model.manifest.schedule, str(path)).nfe == steps
