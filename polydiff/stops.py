@@ -75,8 +75,8 @@ def make_model_table(
     if solver_name is not None and (solver_name == CALIBRATED or solver_name.endswith(".json")):
         if not from_noise:
             raise UsageError(f"--solver {solver_name}: a calibrated table begins at noise; name another.")
-        if grid_name is not None:
-            raise UsageError(f"--grid {grid_name}: a calibrated table has its own times; leave it out.")
+        if grid is not None:
+            raise UsageError(f"--grid {grid}: a calibrated table has its own times; leave it out.")
         return _calibrated(model, solver_name, count, steps), CALIBRATED, CALIBRATED
     solver_name, grid_name = solver_name or DEFAULT_SOLVER, grid_name or DEFAULT_GRID
     # Options belong to the default that they were written for.

@@ -102,6 +102,10 @@ def test_it_is_used_at_its_number_of_steps_and_nowhere_else(tuned: Model, saved:
         assert tuned.plan(1, 0, **arguments).record.solver == "adams.v1"
     named = tuned.with_sampling({"solver": "dpmpp"})
     assert named.plan(1, 0, steps=3).record.solver == "dpmpp.v1"
+    gridded = tuned.with_sampling({"solver": "ddpm", "grid": "karras", "grid_options": {"sigma_max": 8.0}})
+    assert gridded.plan(1, 0, steps=3, solver="calibrated").table == table
+    with pytest.raises(UsageError, match="--grid karras: a calibrated table has its own times"):
+        gridded.plan(1, 0, steps=3, solver="calibrated", grid="karras")
     assert tuned.with_sampling({"steps": 3}).plan(1, 0).table == table
 
 
