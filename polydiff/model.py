@@ -203,6 +203,7 @@ class Model:
         indices: Sequence[int] | None = None,
         batch_size: int | None = None,
         memory: int | str | None = None,
+        graphs: bool = True,
         device: str | None = None,
         **options: Any,
     ) -> Plan:
@@ -234,6 +235,7 @@ class Model:
             indices: which of the n to make (a shard); all by default.
             batch_size: samples in one network call. By default 1 on a CPU, where a sample then has the same
                 bits in any run; on a GPU what `memory` holds ("4GiB"; half of what is free), 64 at most.
+            graphs: on a GPU, whether rows are replayed as a CUDA graph; the samples are the same either way.
             device: "cpu", "cuda", ...; the GPU where there is one.
             **options: the domain's own, such as duration=2.0 for audio.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from polydiff.batches import checked_batch, settled
 from polydiff.domain import Domain, SampleRequest
+from polydiff.engine.captured import finish_for
 from polydiff.engine.crew import cores
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.encoding import encode
@@ -46,6 +47,7 @@ class Plan:
     strength: float | None
     batch_size: int | None  # None: as much as memory holds
     memory: int | None  # bytes, None: a share of what is free
+    graphs: bool
     device: str
     record: Provenance
     wrap: Wrap | None = None  # guidance of the caller's own
@@ -102,6 +104,8 @@ class Plan:
             "schedule": self.model.schedule,
             "table": self.table,
             "device": self.device,
+            # who watches wants to be called at every row
+            "loop": finish_for(self.device, self.graphs and watch is None),
             "inference": self.wrap is None and type(self.model.domain).guided is Domain.guided,
         }
 
@@ -218,6 +222,7 @@ def make_plan(
     indices: Sequence[int] | None,
     batch_size: int | None,
     memory: int | str | None,
+    graphs: bool,
     device: str | None,
     options: Mapping[str, Any],
 ) -> Plan:
@@ -285,7 +290,7 @@ def make_plan(
         engine_request(model, request, strength)  # what is wrong with a source shows here
         if goal is not None:
             ends_of(domain, request)
-    return Plan(model, table, asks, strength, batch_size, budget, device, record, wrap)
+    return Plan(model, table, asks, strength, batch_size, budget, graphs, device, record, wrap)
 
 
 def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
@@ -294,7 +299,7 @@ def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
 
     def watched(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         x0_hat = denoiser(x, t, mask, cond)
-        watch(t, parts(x0_hat))
+        watch(t.clone(), {name: value.clone() for name, value in parts(x0_hat).items()})
         return x0_hat
 
     return watched

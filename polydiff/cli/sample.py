@@ -63,6 +63,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 )
 @click.option("--batch-size", type=int, help="Samples in one network call. [1 on a CPU, by memory on a GPU]")
 @click.option("--memory", metavar="SIZE", help="Of a GPU, such as 4GiB. [half of what is free]")
+@click.option("--graphs/--no-graphs", default=True, help="On a GPU replay rows as a CUDA graph. [yes]")
 @click.option("--threads", type=int, help="Processor threads of one sample. [1, samples side by side]")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
 @json_option

@@ -25,7 +25,7 @@ from torch import Tensor
 from polydiff.engine import noise
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.processes import Fixed, Process, igso3
-from polydiff.engine.sampling import Callback, Run, apart, finish, move
+from polydiff.engine.sampling import Callback, Finish, Run, apart, finish, move
 from polydiff.engine.table import Levels, Row, Table
 
 #: read-outs that a step has room for, unless a table needs more: no solver's does
@@ -33,8 +33,6 @@ DEPTH = 4
 #: steps of different shapes that are kept ready
 KEPT = 4
 _TIME = 1  # the column of t
-
-Finish = Callable[..., Run]
 
 
 class Form(NamedTuple):
@@ -260,12 +258,13 @@ class Step:
 class Captured:
     """`finish` by way of steps that are made once for a shape and kept: for one thread at a time.
 
+    graphs: whether steps on a GPU become graphs; the samples are the same to the bit.
     compiled: whether the arithmetic of a step is also compiled to one pass over the state, which takes the
     compiler of torch some seconds for each shape.
     """
 
-    def __init__(self, compiled: bool = False) -> None:
-        self.compiled = compiled
+    def __init__(self, graphs: bool = True, compiled: bool = False) -> None:
+        self.graphs, self.compiled = graphs, compiled
         self._steps: dict[Any, Step] = {}
         self._place: Place | None = None
 
@@ -314,7 +313,7 @@ class Captured:
         key = (id(denoiser), tuple(processes.items()), form, run.seeds.device, shapes)
         step = self._steps.pop(key, None)
         if step is None:
-            if self._place is None and run.seeds.is_cuda:
+            if self._place is None and run.seeds.is_cuda and self.graphs:
                 self._place = Place(torch.cuda.graph_pool_handle(), torch.cuda.Stream(run.seeds.device))
             step = Step(denoiser, processes, form, run, mask, cond, self.compiled, self._place)
         self._steps[key] = step  # the newest last
@@ -323,11 +322,9 @@ class Captured:
         return step
 
 
-def finish_for(device: torch.device | str, compiled: bool | None = None) -> Finish:
-    """What finishes runs on a device: None is CUDA graphs on a GPU, one row after the other elsewhere."""
-    if compiled or (compiled is None and torch.device(device).type == "cuda"):
-        return Captured(compiled=bool(compiled))
-    return finish
+def finish_for(device: torch.device | str, graphs: bool = True) -> Finish:
+    """What finishes runs on a device: steps of tensors on a GPU, as graphs unless these are refused."""
+    return Captured(graphs) if torch.device(device).type == "cuda" else finish
 
 
 def _like(state: Mapping[str, Tensor]) -> State:

@@ -69,11 +69,7 @@ def _call(
     autocast: torch.dtype | None,
 ) -> State:
     device = next(iter(x.values())).device
-    # where nothing is to be differentiated, a network of many small operations gains a tenth
-    with (
-        torch.inference_mode(not torch.is_grad_enabled()),
-        torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
-    ):
+    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         output = network(x, c_noise(schedule, t).to(device), mask, cond)
     return {name: value.float() for name, value in output.items()}
 

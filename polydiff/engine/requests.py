@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,7 @@ from polydiff.engine.memory import halved_to_fit
 from polydiff.engine.nodes import with_levels
 from polydiff.engine.packing import RATIO, Ladder, together
 from polydiff.engine.processes.base import Process
-from polydiff.engine.sampling import Callback, Run, sample, start
+from polydiff.engine.sampling import Callback, Finish, Run, finish, start
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -90,12 +89,13 @@ def sample_jobs(
     callbacks: Sequence[Callback] = (),
     threads: int = 1,
     inference: bool = False,
+    loop: Finish = finish,
 ) -> Iterator[T]:
     """As `sample_requests`, for what is made in several parts: a job yields a request, is sent its state and
     returns what it made, which is yielded in the order of the jobs.
 
     threads: of micro-batches of one, at most so many are made side by side, see `crew`. The denoiser and the
-    callbacks are then called from several threads. inference: see `sample_batch`.
+    callbacks are then called from several threads. inference, loop: see `sample_batch`.
     """
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
@@ -113,7 +113,7 @@ def sample_jobs(
     def run(batch: Sequence[Request]) -> list[State]:
         lengths = padded(batch)
         longest = {name: max(length[name] for length in lengths) for name in processes}
-        return made(batch, device, callbacks, longest, inference)
+        return made(batch, device, callbacks, longest, inference, loop)
 
     def one(request: Request, check: Callable[[], None]) -> State:
         every_row = [*callbacks, lambda run: check()]
@@ -173,11 +173,13 @@ def sample_batch(
     callbacks: Sequence[Callback] = (),
     lengths: Mapping[str, int] | None = None,
     inference: bool = False,
+    loop: Finish = finish,
 ) -> list[State]:
     """The states of one micro-batch, without padding; see `begin` for `lengths`.
 
     inference: whether the rows are done in inference mode, which is faster and forbids the denoiser to
     differentiate.
+    loop: what does the rows; `captured.finish_for` knows the fastest for a device.
     """
     first, mask, cond = begin(processes, schedule, table, batch, device, lengths)
     shapes = _padded(processes, batch, lengths)
@@ -187,7 +189,7 @@ def sample_batch(
         keep = {name: value.bool() for name, value in keep.items()}
         denoiser = inpaint(denoiser, known, keep, processes, schedule)
     with torch.inference_mode(inference):
-        last = deque(sample(denoiser, processes, table, first, mask, cond, callbacks), maxlen=1).pop()
+        last = loop(denoiser, processes, table, first, mask, cond, callbacks)
     x = overlay(last.x, known, keep, processes) if keep else last.x
     return [
         # a copy is no inference tensor, and lets the padding go

@@ -58,6 +58,8 @@ class Run:
 
 
 Callback = Callable[[Run], None]
+#: as `finish` below
+Finish = Callable[..., Run]
 #: tensors of each component that were made for one run, to be written again once they are out of use
 Made = dict[str, list[Tensor]]
 

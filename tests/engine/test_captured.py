@@ -202,13 +202,6 @@ def test_a_step_that_only_a_tensor_knows_draws_the_same_noise():
     assert torch.equal(noise([3, 4], "x", torch.tensor(7), (5, 2)), noise([3, 4], "x", 7, (5, 2)))
 
 
-def test_what_a_network_makes_without_gradients_can_be_differentiated_later():
-    table = make_table("ddim", EDM, 2)
-    run, mask = begin_everywhere(table)
-    x = finish(EVERYWHERE, PROCESSES, table, run, mask).x["angle"]
-    assert not x.is_inference()
-
-
 def compiled_with(monkeypatch, backend):
     """`Captured(compiled=True)` for a compiler of the test's own."""
     torch._dynamo.reset()
@@ -265,9 +258,8 @@ def test_the_arithmetic_is_one_pass_over_the_state():
 
 def test_a_gpu_gets_graphs_unless_they_are_refused():
     assert finish_for("cpu") is finish
-    assert finish_for("cuda", False) is finish
-    assert isinstance(finish_for("cuda:0"), Captured)
-    assert finish_for("cpu", True).compiled
+    assert finish_for("cuda:0").graphs
+    assert not finish_for("cuda", graphs=False).graphs
 
 
 # On a GPU.
@@ -312,12 +304,14 @@ def test_one_graph_serves_all_steps_solvers_and_seeds_on_a_gpu(graphs):
 @on_cuda
 @pytest.mark.parametrize("case", [("ddpm", {}), ("dpmpp", {"order": 2, "eta": 1.0}), ("heun", {"eta": 1.0})])
 def test_a_graph_draws_the_noise_of_its_row(case, graphs):
-    captured = Captured()
+    captured, without = Captured(), Captured(graphs=False)
     for steps, seeds in ((4, (1, 2)), (6, (3, 4))):
         table = make_table(case[0], EDM, steps, options=case[1])
         run = begin(table, seeds, "cuda")
         *_, last = sample(plain, GAUSSIAN, table, run)
-        assert_near(captured(plain, GAUSSIAN, table, run).x, last.x, 1e-4)
+        found = captured(plain, GAUSSIAN, table, run)
+        assert_near(found.x, last.x, 1e-4)
+        assert_same(without(plain, GAUSSIAN, table, run).x, found.x)
     assert graphs.made == 1
 
 
@@ -326,7 +320,7 @@ def test_a_graph_draws_the_noise_of_its_row(case, graphs):
 def test_graphs_never_wait_and_their_memory_does_not_grow(compiled):
     null = {"drive": torch.zeros(1, 1, device="cuda")}
     guided = cfg(plain, 2.0, null, rescale=0.5, interval=(-4.0, 6.0), schedule=EDM)
-    captured, table = Captured(compiled), make_table("adams", EDM, 8)
+    captured, table = Captured(compiled=compiled), make_table("adams", EDM, 8)
     run, cond = begin(table, device="cuda"), {"drive": torch.full((2, 1), 0.3, device="cuda")}
     expected = captured(guided, GAUSSIAN, table, run, cond=cond).x
     before = torch.cuda.memory_allocated()
