@@ -47,7 +47,7 @@ def test_two_padded_components_have_the_density_of_the_closed_form(name, probes)
     state["label"] = torch.ones(2, 1, 1).double()
     processes = {"x": Gaussian(), "wave": Gaussian(), "label": Fixed()}
     call = denoiser(schedule)
-    found = log_likelihood(call, processes, schedule, state, mask, probes=probes, rtol=1e-5, atol=1e-5)
+    found = log_likelihood(call, processes, schedule, state, mask, probes=probes, rtol=1e-4, atol=1e-4)
     sizes = [(2 * n, 8) for n in (2, 4)]
     exact = [
         density(state["x"][i], 0.5, few) + density(state["wave"][i], 1.5, many)
@@ -61,8 +61,8 @@ def test_two_padded_components_have_the_density_of_the_closed_form(name, probes)
         schedule,
         {"x": state["x"][:1, :2], "wave": state["wave"][:1]},
         probes=probes,
-        rtol=1e-5,
-        atol=1e-5,
+        rtol=1e-4,
+        atol=1e-4,
     )
     assert torch.allclose(alone.log_density, found.log_density[:1], rtol=1e-8)
 
