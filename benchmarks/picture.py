@@ -48,6 +48,8 @@ def panels() -> dict[str, Lines]:
 
 def draw(axes: Any, title: str, lines: Lines) -> None:
     """One panel: logarithmic both ways, each line named at its right end."""
+    axes.set(title=title, xscale="log", yscale="log")
+    ticks = sorted({calls for line in lines.values() for calls in line})
     ends = []
     for name, line in lines.items():
         strong = name in STRONG
@@ -60,24 +62,26 @@ def draw(axes: Any, title: str, lines: Lines) -> None:
             markersize=3,
             zorder=3 if strong else 2,
         )
-        calls = max(line)
-        ends.append((math.log(line[calls]), calls, name))
-    ends.sort()
+        if max(line) == ticks[-1]:
+            ends.append((math.log(line[ticks[-1]]), name))
+        else:  # one that ends before is named at its first point
+            first = min(line)
+            axes.text(
+                first * 0.96, line[first], name, color=STRONG.get(name, GREY), fontsize=7.5, ha="right", va="center"
+            )
     low, high = axes.get_ylim()
     gap, place = (math.log(high) - math.log(low)) / 17, -math.inf
-    for height, calls, name in ends:  # names that would lie on one another move up
+    for height, name in sorted(ends):  # names that would lie on one another move up
         place = max(height, place + gap)
-        axes.annotate(
-            f" {name}",
-            (calls * 1.03, math.exp(place)),
+        axes.text(
+            ticks[-1] * 1.05,
+            math.exp(place),
+            name,
             color=STRONG.get(name, "#555555"),
             fontsize=7.5,
             va="center",
-            annotation_clip=False,
         )
-    axes.set(title=title, xscale="log", yscale="log")
     axes.title.set_fontsize(9.5)
-    ticks = sorted({calls for line in lines.values() for calls in line})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.tick_params(labelsize=8, length=2)
