@@ -63,16 +63,19 @@ def karras(
     """Uniform in (sigma / alpha)^(1 / rho), after Karras et al. 2022, eq. 5.
 
     They take rho = 7, lay `steps` nodes down to sigma_min and add a step from there to 0; see the module for
-    the ends. Here rho is 8 and sigma_min SIGMA_MIN, and up to FEW_STEPS rho is 100, which is all but even in
-    log sigma, and sigma_min 0.03: see benchmarks/README.md for the measurements behind them.
+    the ends. Here rho is 8 from SIGMA_MAX to SIGMA_MIN, and up to FEW_STEPS 100, which is all but even in log
+    sigma, from 60 to 0.03: see benchmarks/README.md for the measurements behind them.
 
     >>> from polydiff.engine.schedules import EDM
     >>> [round(80 * t, 3) for t in karras(EDM(), 3).tolist()]  # sigma
-    [80.0, 6.178, 0.446, 0.0]
+    [80.0, 5.075, 0.403, 0.0]
     """
-    usual_rho, usual_min = (100.0, 0.03) if _count(steps) <= FEW_STEPS else (8.0, SIGMA_MIN)
-    rho = usual_rho if rho is None else rho
-    low, high = _bounds(schedule, usual_min if sigma_min is None else sigma_min, sigma_max)
+    usual = (100.0, 0.03, 60.0) if _count(steps) <= FEW_STEPS else (8.0, SIGMA_MIN, SIGMA_MAX)
+    rho, low, high = (
+        there if given is None else given
+        for given, there in zip((rho, sigma_min, sigma_max), usual, strict=True)
+    )
+    low, high = _bounds(schedule, low, high)
     ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), steps + 1, dtype=torch.float64)
     return _from_levels(schedule, ramp**rho)
 
