@@ -111,13 +111,6 @@ def arithmetic_of(processes: Mapping[str, Process], form: Form, compiled: bool) 
     return torch.compile(own, fullgraph=True, dynamic=False)
 
 
-class Place(NamedTuple):
-    """Where graphs are captured that run one at a time, and so share the memory of what happens within."""
-
-    pool: Any
-    stream: torch.cuda.Stream
-
-
 class Step:
     """A step for states of one shape, and the tensors that it changes in place.
 
@@ -134,7 +127,8 @@ class Step:
         mask: Mask,
         cond: Cond,
         compiled: bool,
-        place: Place | None,
+        stream: torch.cuda.Stream | None,
+        pool: Callable[[], Any],
     ) -> None:
         self.denoiser, self.processes = denoiser, processes
         self.x, self.mask, self.cond, self.memory = map(_like, (run.x, mask, cond, run.memory))
@@ -149,9 +143,8 @@ class Step:
         self._moving = [x for name, x in self.x.items() if not isinstance(processes[name], Fixed)]
         self._arithmetic = arithmetic_of(processes, form, compiled)
         self._calls = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._place = place
-        self._capturable = place is not None
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self._stream, self._pool = stream, pool  # where to capture; None: nowhere
 
     def load(self, run: Run, mask: Mask, cond: Cond) -> None:
         """Take over a run, its mask and its conditions."""
@@ -175,11 +168,11 @@ class Step:
         """One more row."""
         self.numbers.copy_(numbers)
         self._calls += 1
-        if self._graph is None and self._capturable and self._calls > 2:
-            self._capture()
-        if self._graph is not None:
-            self._graph.replay()
-        elif self._capturable and self._calls == 2:
+        if self.graph is None and self._stream and self._calls > 2:
+            self._capture(self._stream)
+        if self.graph is not None:
+            self.graph.replay()
+        elif self._stream and self._calls == 2:
             self._watch()
         else:
             self._run()
@@ -225,27 +218,25 @@ class Step:
         if asked:
             self._give_up(f"it waits for the GPU, at {asked[0].filename}:{asked[0].lineno}")
 
-    def _capture(self) -> None:
-        assert self._place is not None
+    def _capture(self, stream: torch.cuda.Stream) -> None:
         with torch.cuda.device(self.seeds.device):
-            stream, current = self._place.stream, torch.cuda.current_stream()
+            current, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
             stream.wait_stream(current)
-            graph = torch.cuda.CUDAGraph()
             try:
                 # not torch.cuda.graph: that empties all caches first, which costs more than some runs
                 with torch.cuda.stream(stream):
-                    graph.capture_begin(self._place.pool, capture_error_mode="thread_local")
+                    graph.capture_begin(self._pool(), capture_error_mode="thread_local")
                     try:
                         self._run()
                     finally:
                         graph.capture_end()
-                self._graph = graph
+                self.graph = graph
             except RuntimeError as error:
                 self._give_up(str(error).splitlines()[0])
             current.wait_stream(stream)
 
     def _give_up(self, why: str) -> None:
-        self._capturable = False
+        self._stream = None
         warnings.warn(f"the denoiser's steps run one by one, not as a CUDA graph: {why}", stacklevel=2)
 
     def _room(self, name: str, process: Process, form: Form) -> tuple[Tensor, ...]:
@@ -266,7 +257,7 @@ class Captured:
     def __init__(self, graphs: bool = True, compiled: bool = False) -> None:
         self.graphs, self.compiled = graphs, compiled
         self._steps: dict[Any, Step] = {}
-        self._place: Place | None = None
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(
         self,
@@ -313,13 +304,17 @@ class Captured:
         key = (id(denoiser), tuple(processes.items()), form, run.seeds.device, shapes)
         step = self._steps.pop(key, None)
         if step is None:
-            if self._place is None and run.seeds.is_cuda and self.graphs:
-                self._place = Place(torch.cuda.graph_pool_handle(), torch.cuda.Stream(run.seeds.device))
-            step = Step(denoiser, processes, form, run, mask, cond, self.compiled, self._place)
+            if self._stream is None and run.seeds.is_cuda and self.graphs:
+                self._stream = torch.cuda.Stream(run.seeds.device)
+            step = Step(denoiser, processes, form, run, mask, cond, self.compiled, self._stream, self._pool)
         self._steps[key] = step  # the newest last
         if len(self._steps) > KEPT:
             del self._steps[next(iter(self._steps))]
         return step
+
+    def _pool(self) -> Any:
+        """The memory of a graph that there is: they run one at a time, so they share it."""
+        return next((step.graph.pool() for step in self._steps.values() if step.graph), None)
 
 
 def finish_for(device: torch.device | str, graphs: bool = True) -> Finish:
