@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.crew import Crew
-from polydiff.engine.denoisers import Denoiser, State
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.guidance import inpaint, overlay
 from polydiff.engine.memory import halved_to_fit
 from polydiff.engine.nodes import with_levels
@@ -100,7 +100,16 @@ def sample_jobs(
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    made = partial(sample_batch, denoiser, processes, schedule, with_levels(table, schedule))
+    made = partial(
+        sample_batch,
+        processes=processes,
+        schedule=schedule,
+        table=with_levels(table, schedule),
+        device=device,
+        callbacks=callbacks,
+        inference=inference,
+        loop=loop,
+    )
     # alone a request is not padded
     ladders = {name: Ladder(RATIO if size > 1 else 1.0) for name in processes}
 
@@ -113,11 +122,14 @@ def sample_jobs(
     def run(batch: Sequence[Request]) -> list[State]:
         lengths = padded(batch)
         longest = {name: max(length[name] for length in lengths) for name in processes}
-        return made(batch, device, callbacks, longest, inference, loop)
+        return made(denoiser, batch=batch, lengths=longest)
 
     def one(request: Request, check: Callable[[], None]) -> State:
-        every_row = [*callbacks, lambda run: check()]
-        return made([request], device, every_row, None, inference)[0]
+        def checked(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+            check()
+            return denoiser(x, t, mask, cond)
+
+        return made(checked, batch=[request])[0]
 
     if size > 1 or threads == 1:
         yield from together(jobs, halved_to_fit(run), padded, size)
