@@ -78,10 +78,10 @@ def references(
     fitted, held, conditioned, unconditioned = (range(*pair) for pair in pairwise(ends))
     say(f"reference: {seeds + 3 * half} samples by {REFERENCE_CALLS} calls")
 
-    def problem(seeds: range, conditions: Mapping[str, Any]) -> Problem:
-        return reference_problem(model, seeds, conditions, REFERENCE_CALLS, device)
+    def problem(seeds: range, conditions: Mapping[str, Any] | None = None) -> Problem:
+        return reference_problem(model, seeds, REFERENCE_CALLS, device, conditions)
 
-    unseen = {"conditioned": problem(conditioned, drawn_conditions(model, conditioned, all_of_them=True))}
+    unseen = {"conditioned": problem(conditioned)}
     if len(model.conditions):
         unseen["unconditioned"] = problem(unconditioned, {})
     return References(
@@ -150,10 +150,15 @@ def compared(problem: Problem, start: Table, calibrated: Table) -> Distances:
 
 
 def reference_problem(
-    model: Model, seeds: Sequence[int], conditions: Mapping[str, Any], calls: int, device: str | None = None
+    model: Model,
+    seeds: Sequence[int],
+    calls: int,
+    device: str | None = None,
+    conditions: Mapping[str, Any] | None = None,
 ) -> Problem:
-    """Samples of these seeds and conditions at the model's guidance scale, and where the default solver takes
-    them in so many calls."""
+    """Samples of these seeds at the model's guidance scale, and where the default solver takes them in so
+    many calls. conditions: name to a value for each seed; by default all of them, drawn."""
+    conditions = drawn_conditions(model, seeds, all_of_them=True) if conditions is None else conditions
     table = make_table(schedule=model.schedule, steps=calls)
     plan = model.plan(conditions=conditions, n=len(seeds), seed=0, solver=table, device=device)
     asked = [replace(request, seed=seed) for (_, request), seed in zip(plan.asks, seeds, strict=True)]
