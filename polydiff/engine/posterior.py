@@ -15,11 +15,16 @@ within the brackets (V) and before them (K); (sigma² / alpha) Jᵀ, J the netwo
     mmps        (sigma² / alpha) Jᵀ            (sigma² / alpha) Jᵀ     1 + iterations times
     diffpir     sigma² / (alpha² lambda) I     the same                never
 
+A trained network's J is mostly error where noise is many times larger than data, and is multiplied by that
+noise (docs/guidance.md has figures). `jacobian_below` is the sigma / alpha from which on r² I, what data of
+N(0, I) can still be, stands in its place: about 3 for networks; infinity, the default, for exact denoisers.
+
 Aᵀ comes from A by automatic differentiation, the inverse is applied by conjugate gradients.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +34,7 @@ from torch import Tensor
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.guidance.contrast import inner
-from polydiff.engine.processes.base import masked, per_sample
+from polydiff.engine.processes.base import masked, noise_ratio, per_sample
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
@@ -87,11 +92,11 @@ class _View:
         measurement: Measurement,
         schedule: Schedule,
         call: tuple[State, Tensor, Mask, Cond],
-        jacobian: bool,
+        jacobian_below: float,
     ) -> None:
         x, self.t, self.mask, cond = call
-        self.schedule, self._measurement = schedule, measurement
-        if jacobian:
+        self.schedule, self._measurement, self._below = schedule, measurement, jacobian_below
+        if jacobian_below:
             with graph():
                 self._here = leaves(x)
                 self.x0 = denoiser(self._here, self.t, self.mask, cond)
@@ -115,8 +120,13 @@ class _View:
         return self._measurement.operator(state, self.mask).detach()
 
     def covariance(self, change: State) -> State:
-        """(sigma² / alpha) Jᵀ, as the network has it."""
-        return scaled(pull(self.x0, self._here, change), self._factor)
+        """(sigma² / alpha) Jᵀ, as the network has it, or r² I where that is not believed."""
+        left = remaining_variance(self.schedule, self.t)
+        if not self._below:
+            return scaled(change, left)
+        near = noise_ratio(self.schedule, self.t) < self._below
+        slope = scaled(pull(self.x0, self._here, change), torch.where(near, self._factor, 0.0))
+        return added(slope, change, torch.where(near, 0.0, left))
 
     def solve(self, prior: Callable[[State], State], iterations: int) -> Tensor:
         """(std² + A prior Aᵀ)⁻¹ r."""
@@ -150,16 +160,22 @@ def _posterior(
     measurement: Measurement,
     schedule: Schedule,
     correction: Callable[[_View], State],
-    jacobian: bool = True,
+    jacobian_below: float,
 ) -> Denoiser:
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        view = _View(denoiser, measurement, schedule, (x, t, mask, cond), jacobian)
+        view = _View(denoiser, measurement, schedule, (x, t, mask, cond), jacobian_below)
         return view.moved(correction(view))
 
     return informed
 
 
-def dps(denoiser: Denoiser, measurement: Measurement, schedule: Schedule, scale: float = 1.0) -> Denoiser:
+def dps(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    schedule: Schedule,
+    scale: float = 1.0,
+    jacobian_below: float = math.inf,
+) -> Denoiser:
     """Diffusion posterior sampling (Chung et al. 2023, eq. 16): x̂0 stands for x0, with no doubt left.
 
     As in the paper the gradient is that of |r| and not of its square, here in units in which `scale` = 1 is
@@ -176,7 +192,7 @@ def dps(denoiser: Denoiser, measurement: Measurement, schedule: Schedule, scale:
         v = weighted / view.variance.sqrt() / per_sample(rms.clamp(min=1e-12), view.r)
         return view.covariance(view.adjoint(scale * v))
 
-    return _posterior(denoiser, measurement, schedule, correction)
+    return _posterior(denoiser, measurement, schedule, correction, jacobian_below)
 
 
 def pigdm(
@@ -185,6 +201,7 @@ def pigdm(
     schedule: Schedule,
     sigma_data: float = 1.0,
     iterations: int = 20,
+    jacobian_below: float = math.inf,
 ) -> Denoiser:
     """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I, where
     r² = sigma² s² / (alpha² s² + sigma²) is the covariance of what data N(0, s² I) can still be. Exact for
@@ -200,21 +217,28 @@ def pigdm(
         v = view.solve(lambda change: scaled(change, r2), iterations)
         return view.covariance(view.adjoint(v))
 
-    return _posterior(denoiser, measurement, schedule, correction)
+    return _posterior(denoiser, measurement, schedule, correction, jacobian_below)
 
 
-def mmps(denoiser: Denoiser, measurement: Measurement, schedule: Schedule, iterations: int = 3) -> Denoiser:
+def mmps(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    schedule: Schedule,
+    iterations: int = 3,
+    jacobian_below: float = math.inf,
+) -> Denoiser:
     """Moment matching posterior sampling (Rozet et al. 2024, eq. 15 and 17): V is the network's own.
     Exact for Gaussian data of any covariance, with as many iterations as y has entries.
 
     Args:
         iterations: most steps of conjugate gradients, each one more derivative of the network.
+        jacobian_below: see the module; 0 differentiates nothing.
     """
 
     def correction(view: _View) -> State:
         return view.covariance(view.adjoint(view.solve(view.covariance, iterations)))
 
-    return _posterior(denoiser, measurement, schedule, correction)
+    return _posterior(denoiser, measurement, schedule, correction, jacobian_below)
 
 
 def diffpir(
@@ -241,7 +265,7 @@ def diffpir(
         v = view.solve(lambda change: scaled(change, variance), iterations)
         return scaled(view.adjoint(v), variance)
 
-    return _posterior(denoiser, measurement, schedule, correction, jacobian=False)
+    return _posterior(denoiser, measurement, schedule, correction, jacobian_below=0.0)
 
 
 def remaining_variance(schedule: Schedule, t: Tensor, sigma_data: float = 1.0) -> Tensor:

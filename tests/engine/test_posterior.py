@@ -88,6 +88,24 @@ def test_padding_and_company_change_nothing(method):
     assert torch.allclose(together[0, :3], alone[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("method", [mmps, pigdm])
+@pytest.mark.parametrize("t", [0.02, 0.5])
+def test_a_wrong_jacobian_does_no_harm_where_it_is_not_believed(method, t):
+    """The right x̂0 of N(0, I) with a Jacobian of 5: without it the answer is exact, believed it is not."""
+    exact, time = prior("unit").denoiser(EDM), torch.full((2,), t, dtype=torch.float64)
+    x = noise([1, 2], "x", 0, (1, 3), torch.float64) * float(EDM.sigma(time[0]))
+
+    def network(x, t, mask, cond):
+        return {"x": exact(x, t, mask, cond)["x"].detach() + 5 * (x["x"] - x["x"].detach())}
+
+    best = mmps(exact, SEEN, EDM)({"x": x}, time, {}, {})["x"]
+    for ratio in (0.0, 1.0):
+        found = method(network, SEEN, EDM, jacobian_below=ratio)({"x": x}, time, {}, {})["x"]
+        assert torch.allclose(found, best, rtol=1e-5, atol=1e-7)
+    believed = method(network, SEEN, EDM)({"x": x}, time, {}, {})["x"]
+    assert not torch.allclose(believed, best, atol=1e-3)
+
+
 def test_conjugate_gradients_solve_and_stop():
     random = noise([1, 2], "m", 0, (4, 4), torch.float64)
     matrix = random @ random.transpose(1, 2) + 0.1 * torch.eye(4)
