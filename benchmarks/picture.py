@@ -67,7 +67,13 @@ def draw(axes: Any, title: str, lines: Lines) -> None:
         else:  # one that ends before is named at its first point
             first = min(line)
             axes.text(
-                first * 0.96, line[first], name, color=STRONG.get(name, GREY), fontsize=7.5, ha="right", va="center"
+                first * 0.96,
+                line[first],
+                name,
+                color=STRONG.get(name, GREY),
+                fontsize=7.5,
+                ha="right",
+                va="center",
             )
     low, high = axes.get_ylim()
     gap, place = (math.log(high) - math.log(low)) / 17, -math.inf

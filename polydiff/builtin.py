@@ -90,7 +90,7 @@ _POSTERIOR = (
 # solver: order of convergence, noise, network calls a step, source
 _FACTS = {
     "adams": ("1 to 4", "none", "1", "Zhang and Chen 2023; Liu et al. 2022"),
-    "ddim": ("1", "eta", "1", "Song et al. 2021"),
+    "ddim": ("1", "eta, churn", "1", "Song et al. 2021"),
     "ddpm": ("1", "always", "1", "Ho et al. 2020"),
     "deis": ("1 to 4", "none", "1", "Zhang and Chen 2023"),
     "dpm2": ("2", "eta", "2", "Lu et al. 2022"),

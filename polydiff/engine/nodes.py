@@ -75,6 +75,23 @@ def fill_table(
     return with_levels(Table(rows=tuple(rows), end=numbers[-1], solver=name), schedule)
 
 
+def churned(schedule: Schedule, times: Tensor | Sequence[float], churn: float) -> list[float]:
+    """Times with a rise before every step but the first: sigma / alpha by the factor
+    1 + min(churn / steps, √2 - 1) (Karras et al. 2022, algorithm 2), not beyond the first time."""
+    falling = [float(t) for t in times]
+    if churn == 0:
+        return falling
+    if not churn > 0:
+        raise UsageError(f"churn must not be negative, got {churn!r}")
+    factor = 1 + min(churn / (len(falling) - 1), math.sqrt(2) - 1)
+    found = falling[:1]
+    for time in falling[1:-1]:
+        log_snr = schedule.log_snr(torch.tensor(time, dtype=torch.float64)) - 2 * math.log(factor)
+        raised = min(float(schedule.t_of_log_snr(log_snr)), falling[0])
+        found += [time, raised] if raised > time else [time]
+    return [*found, falling[-1]]
+
+
 def with_levels(table: Table, schedule: Schedule) -> Table:
     """The table with each row's `levels`: a move ends where the next row calls the network.
 

@@ -48,6 +48,7 @@ STOCHASTIC = [
     ("ddpm", {}),
     ("ddim", {"eta": 1.0}),
     ("ddim", {"eta": 0.5}),
+    ("ddim", {"churn": 20.0}),
     ("dpmpp", {"order": 1, "eta": 1.0}),
     ("dpmpp", {"order": 2, "eta": 1.0}),
     ("dpmpp", {"order": 3, "eta": 1.0}),

@@ -8,23 +8,26 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from polydiff.engine.nodes import Node, fill_table
+from polydiff.engine.nodes import Node, churned, fill_table
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row, remaining
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
 
 
-def ddim(schedule: Schedule, times: Tensor | Sequence[float], eta: float = 0.0) -> Table:
-    """DDIM (Song et al. 2021, eq. 12 and 16): exact where x̂0 does not change along a step.
+def ddim(schedule: Schedule, times: Tensor | Sequence[float], eta: float = 0.0, churn: float = 0.0) -> Table:
+    """DDIM (Song et al. 2021, eq. 12 and 16), which is Euler's method in sigma / alpha: exact where x̂0 does
+    not change along a step.
 
     Args:
         eta: 0 follows the ODE, 1 is ancestral sampling; in between a share of the noise is fresh.
+        churn: noise that is added before each step, as in `heun`.
     """
     if not 0 <= eta <= 1:
         raise UsageError(f"eta must lie between 0 and 1, got {eta!r}")
-
-    return _first_order(f"ddim(eta={eta:g})" if eta else "ddim", schedule, times, eta)
+    given = {"eta": eta, "churn": churn}
+    used = ", ".join(f"{name}={value:g}" for name, value in given.items() if value)
+    return _first_order(f"ddim({used})" if used else "ddim", schedule, churned(schedule, times, churn), eta)
 
 
 def ddpm(schedule: Schedule, times: Tensor | Sequence[float], noise_scale: float = 1.0) -> Table:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from polydiff.engine.nodes import Node, fill_table, nodes_at
+from polydiff.engine.nodes import Node, churned, fill_table, nodes_at
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import check_order, ddim_row, eps_row, remaining, x0_weights
 from polydiff.engine.table import Row, Table, renoise, trimmed
@@ -82,23 +82,6 @@ def dpmpp_singlestep(
         return rows
 
     return _singlestep("dpmpp_singlestep", schedule, times, step, eta, {"order": order})
-
-
-def churned(schedule: Schedule, times: Tensor | Sequence[float], churn: float) -> list[float]:
-    """Times with a rise before every step but the first: sigma / alpha by the factor
-    1 + min(churn / steps, √2 - 1) (Karras et al. 2022, algorithm 2), not beyond the first time."""
-    falling = [float(t) for t in times]
-    if churn == 0:
-        return falling
-    if not churn > 0:
-        raise UsageError(f"churn must not be negative, got {churn!r}")
-    factor = 1 + min(churn / (len(falling) - 1), math.sqrt(2) - 1)
-    found = falling[:1]
-    for time in falling[1:-1]:
-        log_snr = schedule.log_snr(torch.tensor(time, dtype=torch.float64)) - 2 * math.log(factor)
-        raised = min(float(schedule.t_of_log_snr(log_snr)), falling[0])
-        found += [time, raised] if raised > time else [time]
-    return [*found, falling[-1]]
 
 
 def _between(schedule: Schedule, node: Node, target: Node, shares: Sequence[float]) -> list[Node]:
