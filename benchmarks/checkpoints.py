@@ -42,10 +42,10 @@ def calibrated(model: Model, calls: int) -> Table | None:
 
 
 def known(solver: str, grid: str | None = None, **options: Any) -> Callable[[Model, int], Table]:
-    """A solver's table of so many calls, rounded up to a whole step."""
+    """A solver's table of so many calls, or of the whole steps that they are enough for."""
 
     def make(model: Model, calls: int) -> Table:
-        steps = calls // 2 + 1 if solver == "heun" else calls
+        steps = (calls + 1) // 2 if solver == "heun" else calls
         return make_table(solver, model.schedule, steps, grid, options)
 
     return make

@@ -44,8 +44,8 @@ def levels(grid: str, count: int, high: float = SIGMA_MAX, low: float = SIGMA_MI
 
 
 def steps_within(calls: int, each: int, last: int | None = None) -> int:
-    """Steps of `each` calls, the last one of `last`: `calls` in all, rounded up to a whole step."""
-    return max(-(-(calls + each - (last or each)) // each), 1)
+    """As many steps of `each` calls, the last one of `last`, as `calls` are enough for."""
+    return max((calls + each - (last or each)) // each, 1)
 
 
 def polydiff(
