@@ -141,7 +141,8 @@ class Step:
         self.anchor = _like(run.x) if form.anchored else {}
         self.answered: State = {}
         self._moving = [x for name, x in self.x.items() if not isinstance(processes[name], Fixed)]
-        self._arithmetic = arithmetic_of(processes, form, compiled)
+        # Triton takes the products of a place that Philox makes for 32-bit ones, and refuses
+        self._arithmetic = arithmetic_of(processes, form, compiled and not (form.noisy and run.seeds.is_cuda))
         self._calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self._stream, self._pool = stream, pool  # where to capture; None: nowhere
@@ -214,7 +215,7 @@ class Step:
                 self._run()
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-        asked = [seen for seen in caught if "synchronizing" in str(seen.message)]
+        asked = [seen for seen in caught if "called a synchronizing" in str(seen.message)]
         if asked:
             self._give_up(f"it waits for the GPU, at {asked[0].filename}:{asked[0].lineno}")
 
@@ -251,7 +252,7 @@ class Captured:
 
     graphs: whether steps on a GPU become graphs; the samples are the same to the bit.
     compiled: whether the arithmetic of a step is also compiled to one pass over the state, which takes the
-    compiler of torch some seconds for each shape.
+    compiler of torch some seconds for each shape; not on a GPU where a table draws noise.
     """
 
     def __init__(self, graphs: bool = True, compiled: bool = False) -> None:
