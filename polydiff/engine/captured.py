@@ -92,9 +92,11 @@ def arithmetic_of(processes: Mapping[str, Process], form: Form, compiled: bool) 
         place, row = row_of(numbers, form)
         run = Run(x, h, anchor, place, seeds)  # type: ignore[arg-type]
         after = move(run, x0_hat, row, form.depth, processes, mask)
+        slots = form.depth - 1
+        turn = [place % slots == slot for slot in range(slots)]
         for name, here in x.items():
-            for slot, old in enumerate(h[name]):
-                old.copy_(torch.where(place % len(h[name]) == slot, after.h[name][0], old))
+            for now, old in zip(turn, h[name], strict=False):
+                old.copy_(torch.where(now, after.h[name][0], old))
             if form.anchored:
                 anchor[name].copy_(after.anchor[name])
             if after.x[name] is not here:
