@@ -47,7 +47,7 @@ def test_a_few_samples_are_not_worth_measuring(model: Model) -> None:
         raise AssertionError
 
     assert settled(on_gpu(model, 16, None), never).batch_size == 16
-    assert settled(model.plan(100, seed=0, steps=2), never).batch_size == 1
+    assert settled(model.plan(100, seed=0, steps=2, device="cpu"), never).batch_size == 1
     finished = replace(on_gpu(model, 3, 10**6), asks=())
     assert settled(finished, never) is finished
     assert list(replace(finished, device="cpu").stream()) == []
