@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.peers.k_diffusion import sampling
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import Run, sample
+from polydiff.engine.sampling import Run, finish
 from polydiff.engine.schedules import EDM
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
@@ -56,8 +55,7 @@ def polydiff(table: Table) -> Loop:
             row=0,
             seeds=torch.zeros(len(x), dtype=torch.int64, device=DEVICE),
         )
-        last = deque(sample(lambda *_: {"x": answer}, process, table, first), maxlen=1).pop()
-        return last.x["x"]
+        return finish(lambda *_: {"x": answer}, process, table, first).x["x"]
 
     return loop
 
