@@ -1,7 +1,8 @@
 """How near few calls come to many, on each shipped checkpoint: `python -m benchmarks.checkpoints [NAME ...]`.
 
 The reference is where the default solver takes the same seeds and conditions in 200 calls, at the model's own
-guidance scale; figures are root mean square distances in units of the samples' deviation. With names
+guidance scale; figures are distances in units of the samples' deviation, the median over the seeds and
+their root mean square, which a seed that ends as another sample decides alone. With names
 ("audio/digits") only those are run, with `--only default,calibrated` only those solvers, and the rest of
 checkpoints.json stays. See README.md.
 """
@@ -19,7 +20,7 @@ import torch
 
 import polydiff
 from polydiff.calibrate import reference_problem
-from polydiff.engine.calibration import distance
+from polydiff.engine.calibration import Problem, distances
 from polydiff.engine.solvers import DEFAULT_SOLVER, make_table
 from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError
@@ -62,10 +63,19 @@ SOLVERS: dict[str, Callable[[Model, int], Table | None]] = {
 }
 
 
-def measure(model: Model, solvers: list[str]) -> dict[str, dict[str, float]]:
+Found = dict[str, list[float]]
+
+
+def distance(problem: Problem, table: Table) -> list[float]:
+    """Median and root mean square."""
+    found = distances(problem, table)
+    return [round(float(value), 6) for value in (found.median(), found.square().mean().sqrt())]
+
+
+def measure(model: Model, solvers: list[str]) -> dict[str, Found]:
     """Distance to the reference of each solver at each number of calls."""
     problem = reference_problem(model, SEEDS, REFERENCE_CALLS, DEVICE)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Found] = {}
     for name in solvers:
         tables = {calls: SOLVERS[name](model, calls) for calls in CALLS}
         found[name] = {str(n): distance(problem, table) for n, table in tables.items() if table is not None}
@@ -83,8 +93,8 @@ def rate(model: Model) -> float:
     return count / (clock() - before)
 
 
-def shown(found: dict[str, float]) -> str:
-    return " ".join(f"{calls}: {value:.4f}" for calls, value in found.items())
+def shown(found: Found) -> str:
+    return " ".join(f"{calls}: {median:.4f} ({rms:.4f})" for calls, (median, rms) in found.items())
 
 
 def table(results: dict[str, Any]) -> str:
@@ -93,7 +103,7 @@ def table(results: dict[str, Any]) -> str:
     lines.append("|---|---|" + "---:|" * len(CALLS))
     for ref, result in results.items():
         for name, found in result["distance"].items():
-            cells = [f"{found[str(n)]:.4f}" if str(n) in found else "" for n in CALLS]
+            cells = ["{:.4f} ({:.4f})".format(*found[str(n)]) if str(n) in found else "" for n in CALLS]
             lines.append(f"| `{ref}` | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

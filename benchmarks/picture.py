@@ -39,7 +39,7 @@ def panels() -> dict[str, Lines]:
     path = HERE / "checkpoints.json"
     for ref, result in (json.loads(path.read_text()) if path.exists() else {}).items():
         found[ref] = {
-            name: {int(n): value for n, value in line.items()}
+            name: {int(n): median for n, (median, _) in line.items()}
             for name, line in result["distance"].items()
             if line
         }

@@ -106,11 +106,6 @@ def distances(problem: Problem, table: Table) -> Tensor:
     return problem.squares(problem.ends(table)).sqrt()
 
 
-def distance(problem: Problem, table: Table) -> float:
-    """Root mean square of `distances`."""
-    return float(distances(problem, table).square().mean().sqrt())
-
-
 def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointExact, float]:
     """Of known tables the nearest that can be tuned, its free numbers and its median distance."""
     tunable = [(table, point_exact(table, problem.schedule)) for table in tables]
