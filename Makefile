@@ -17,7 +17,7 @@ demo: .venv/.stamp-core  ## generate with the shipped checkpoints into demo/
 	@$(BIN)/python scripts/demo.py demo
 
 test: .venv/.stamp-test  ## run every test; `make test ARGS="tests/engine -x"` runs some
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: .venv/.stamp-test .venv/.stamp-lint  ## ruff and mypy
 	$(BIN)/python -m ruff check .
