@@ -49,8 +49,13 @@ def strength(
         return lambda t: torch.full_like(t, scale)
     if schedule is None:
         raise UsageError("a guidance interval is in log_snr and needs the schedule")
-    (low, high), log_snr = interval, schedule.log_snr
-    return lambda t: torch.where((log_snr(t) >= low) & (log_snr(t) <= high), scale, 1.0).double()
+    (low, high), known = interval, schedule
+
+    def at(t: Tensor) -> Tensor:
+        log_snr = known.log_snr(t)
+        return torch.where((log_snr >= low) & (log_snr <= high), scale, 1.0).double()
+
+    return at
 
 
 def inner(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
