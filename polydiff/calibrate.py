@@ -32,7 +32,7 @@ CPU_BATCH = 4
 GPU_BATCH = 256
 
 #: rounds without gain on the samples held back, after which a fit ends
-PATIENCE = 3
+PATIENCE = 8
 
 #: the solvers, with options, that a fit may begin with
 KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (

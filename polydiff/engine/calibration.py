@@ -15,9 +15,11 @@ with more calls than the Jacobian costs.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -37,6 +39,8 @@ DIFFERENCE = 0.01
 DAMPING = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: a round that brings the samples nearer by less than this, in the mean of the loss, is the last
 WORTHWHILE = 0.01
+#: cases that a round differentiates, at least: they take turns, and all of them judge the step
+DIFFERENTIATED = 4
 #: what it costs, a sample, to move a number by one: numbers that hardly matter stay where they were
 RELUCTANCE = 1e-4
 
@@ -119,7 +123,8 @@ def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointE
 def calibrate(problem: Problem, start: PointExact, rounds: int = 12) -> Iterator[tuple[PointExact, float]]:
     """The free numbers after each round, and their median distance; the first is the start itself.
 
-    Stop iterating to cancel. It ends by itself after `rounds`, or when a round gains nothing worth its calls.
+    Stop iterating to cancel. It ends by itself when each case was differentiated in `rounds` rounds, or when
+    once through all cases gains nothing worth its calls.
     A sample counts by the logarithm of its distance rather than by its square (Cauchy's loss, half way at the
     median): one that ends in another mode of the data says nothing about the table.
 
@@ -144,11 +149,16 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 12) -> Iterator
     here, states = start, problem.ends(_deep(start, problem.schedule))
     squares = problem.squares(states)
     yield here, float(squares.median().sqrt())
-    for _ in range(rounds):
+    turns = max(len(problem.cases) // DIFFERENTIATED, 1)
+    gains = deque([np.inf] * turns, turns)
+    for turn in islice(cycle(range(turns)), rounds * turns):
         middle = max(float(squares.median()), 1e-24)
-        curvature, slope = _normal_equations(problem, here, states, 1 / ((middle + squares) * problem.counts))
-        curvature += RELUCTANCE * len(squares) * np.eye(len(slope))
-        slope += RELUCTANCE * len(squares) * (here.vector - start.vector)
+        weights = 1 / ((middle + squares) * problem.counts)
+        curvature, slope, samples = _normal_equations(
+            problem, here, states, weights, slice(turn, None, turns)
+        )
+        curvature += RELUCTANCE * samples * np.eye(len(slope))
+        slope += RELUCTANCE * samples * (here.vector - start.vector)
         stiffness = np.diag(np.diag(curvature))
         before = best = float(torch.log1p(squares / middle).sum())
         for damping in DAMPING:
@@ -163,19 +173,22 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 12) -> Iterator
             here, states = better
             squares = problem.squares(states)
         yield here, float(squares.median().sqrt())
-        if before - best < WORTHWHILE * len(squares):
+        gains.append(before - best)
+        if sum(gains) < WORTHWHILE * len(squares):
             return
 
 
 def _normal_equations(
-    problem: Problem, here: PointExact, states: Sequence[list[Run]], weights: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """JᵀWJ and JᵀWr of the differences r, with a weight a sample and J by forward differences."""
-    size = len(here.vector)
+    problem: Problem, here: PointExact, states: Sequence[list[Run]], weights: Tensor, chosen: slice
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """JᵀWJ and JᵀWr of the differences r of the chosen cases, with a weight a sample and J by forward
+    differences; and how many samples they are."""
+    size, samples = len(here.vector), 0
     curvature, slope = np.zeros((size, size)), np.zeros(size)
     tables = [_deep(here.moved(DIFFERENCE * one), problem.schedule) for one in np.eye(size)]
     split = weights.sqrt().split([len(case.run.seeds) for case in problem.cases])
-    for case, runs, root in zip(problem.cases, states, split, strict=True):
+    for case, runs, root in list(zip(problem.cases, states, split, strict=True))[chosen]:
+        samples += len(case.run.seeds)
         r, root = problem.difference(case, runs[-1]), root[:, None].to(case.run.seeds.device)
         moved = [
             _moved_again(problem, case, runs[first], runs[first + 1], table)
@@ -185,7 +198,7 @@ def _normal_equations(
         jacobian = torch.stack([(change * root).flatten() / DIFFERENCE for change in changes], 1)
         curvature += (jacobian.T @ jacobian).cpu().numpy()
         slope += (jacobian.T @ (r * root).flatten()).cpu().numpy()
-    return curvature, slope
+    return curvature, slope, samples
 
 
 def _run_out(problem: Problem, case: Case, runs: Sequence[Run], tables: Sequence[Table]) -> list[Run]:

@@ -26,12 +26,17 @@ SIGMA_MIN = 0.002
 #: sigma / alpha beyond which a grid places no node but the first: noise, for unit variance
 SIGMA_MAX = 80.0
 #: so few steps cannot afford a call near the data: `karras` and `adams` have other defaults for them
-FEW_STEPS = 7
+FEW_STEPS = 8
 
 
 def noise_level(schedule: Schedule, t: float) -> float:
     """sigma / alpha at t; infinite where the signal is gone."""
     return math.exp(-0.5 * float(schedule.log_snr(torch.tensor(t, dtype=torch.float64))))
+
+
+def starts_at_noise(schedule: Schedule) -> bool:
+    """Whether nothing of the data is left at t = 1."""
+    return math.isinf(noise_level(schedule, 1.0))
 
 
 def _from_levels(schedule: Schedule, levels: Tensor) -> Tensor:
@@ -63,21 +68,28 @@ def karras(
     """Uniform in (sigma / alpha)^(1 / rho), after Karras et al. 2022, eq. 5.
 
     They take rho = 7, lay `steps` nodes down to sigma_min and add a step from there to 0; see the module for
-    the ends. Here rho is 8 from SIGMA_MAX to SIGMA_MIN, and up to FEW_STEPS 100, which is all but even in log
-    sigma, from 60 to 0.03: see benchmarks/README.md for the measurements behind them.
+    the ends. What is not given follows `_usual`, which was measured: see benchmarks/README.md.
 
     >>> from polydiff.engine.schedules import EDM
     >>> [round(80 * t, 3) for t in karras(EDM(), 3).tolist()]  # sigma
     [80.0, 5.075, 0.403, 0.0]
     """
-    usual = (100.0, 0.03, 60.0) if _count(steps) <= FEW_STEPS else (8.0, SIGMA_MIN, SIGMA_MAX)
     rho, low, high = (
-        there if given is None else given
-        for given, there in zip((rho, sigma_min, sigma_max), usual, strict=True)
+        usual if given is None else given
+        for given, usual in zip((rho, sigma_min, sigma_max), _usual(schedule, _count(steps)), strict=True)
     )
     low, high = _bounds(schedule, low, high)
     ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), steps + 1, dtype=torch.float64)
     return _from_levels(schedule, ramp**rho)
+
+
+def _usual(schedule: Schedule, steps: int) -> tuple[float, float, float]:
+    """rho, sigma_min and sigma_max of `karras`. Few steps lie all but evenly in log sigma."""
+    if steps < FEW_STEPS:
+        return 100.0, 0.03, SIGMA_MAX if starts_at_noise(schedule) else 60.0
+    if steps == FEW_STEPS:
+        return 20.0, 0.01, SIGMA_MAX
+    return min(max(2 * steps / 3, 8.0), 12.0), SIGMA_MIN, SIGMA_MAX
 
 
 def uniform_log_snr(

@@ -35,20 +35,22 @@ def eps_row(used: list[Node], target: Node, weights: Sequence[float]) -> Row:
     return Row(t=used[0].t, a=target.alpha / used[0].alpha, b=trimmed(b), p=-1 / used[0].alpha)
 
 
-def v_row(used: list[Node], target: Node, weights: Sequence[float]) -> Row:
-    """x⁺ / r_s = x / r_t - Σ_k weights_k v̂_k with r = √(alpha² + sigma²) and v̂ = (alpha ε̂ - sigma x̂0) / r,
-    stored as x̂0 - (alpha / r²) x = -(sigma / r) v̂."""
-    r = math.hypot(target.alpha, target.sigma)
-    norms = [math.hypot(node.alpha, node.sigma) for node in used]
+def v_row(used: list[Node], target: Node, weights: Sequence[float], deviation: float = 1.0) -> Row:
+    """x⁺ / r_s = x / r_t - Σ_k weights_k v̂_k with r = √(alpha² d² + sigma²), d the deviation, and
+    v̂ = (d² alpha ε̂ - sigma x̂0) / r, stored as x̂0 - (alpha d² / r²) x = -(sigma / r) v̂."""
+    r = math.hypot(deviation * target.alpha, target.sigma)
+    norms = [math.hypot(deviation * node.alpha, node.sigma) for node in used]
     b = [r * w * norm / node.sigma for w, norm, node in zip(weights, norms, used, strict=True)]
-    return Row(t=used[0].t, a=r / norms[0], b=trimmed(b), p=-used[0].alpha / norms[0] ** 2)
+    return Row(t=used[0].t, a=r / norms[0], b=trimmed(b), p=-used[0].alpha * (deviation / norms[0]) ** 2)
 
 
-def v_weights(used: list[Node], target: Node) -> list[float]:
-    """Weights of v̂ at the used nodes, newest first: ∫ v̂ d phi over the step, phi = arctan(sigma / alpha)
-    falling, with v̂ the polynomial in lambda through them."""
-    lams = [node.lam for node in used]
-    return polynomial_weights(lams, used[0].lam, target.lam, lambda lam: 0.5 / np.cosh(lam))
+def v_weights(used: list[Node], target: Node, deviation: float = 1.0) -> list[float]:
+    """Weights of v̂ at the used nodes, newest first: ∫ v̂ d phi / d over the step, with the deviation d,
+    phi = arctan(sigma / (alpha d)) falling, and v̂ the polynomial in lambda through them."""
+    lams, width = [node.lam for node in used], math.log(deviation)
+    return polynomial_weights(
+        lams, used[0].lam, target.lam, lambda lam: 0.5 / deviation / np.cosh(lam + width)
+    )
 
 
 def x0_weights(used: list[Node], target: Node, rate: float = 1.0) -> list[float]:
