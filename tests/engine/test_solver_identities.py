@@ -224,6 +224,38 @@ def test_a_table_survives_json_to_the_last_bit(rows):
     assert Table.from_json(table.to_json()) == table
 
 
+@pytest.mark.parametrize("deviation", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("schedule", ["edm", "cosine", "rectified_flow"])
+def test_v_is_exact_on_a_gaussian_of_its_deviation(schedule, deviation):
+    """Where v̂ = 0 all the way, but for the last step (and one from noise alone), which are DDIM's."""
+    schedule = ALL_SCHEDULES[schedule]
+    levels = schedule.t_of_log_snr(torch.tensor([-4.0, -1.0, 3.0], dtype=torch.float64)).tolist()
+    options = {"readout": "v", "deviation": deviation}
+    table = make_table("adams", schedule, 4, [*levels, 0.001, 0.0], options)
+    alpha, sigma = (
+        f(torch.tensor([*levels, 0.001], dtype=torch.float64)) for f in (schedule.alpha, schedule.sigma)
+    )
+    width = torch.hypot(alpha * deviation, sigma).tolist()  # the deviation of the state
+    state = width[0]
+    for row, here, there in zip(table.rows[:-1], width, width[1:], strict=False):
+        x0_hat = (
+            float(schedule.alpha(torch.tensor(row.t, dtype=torch.float64))) * (deviation / here) ** 2 * state
+        )
+        assert abs(row.p * state + row.q * x0_hat) < 1e-12 * here
+        state = row.a * state
+        assert math.isclose(state, there, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_the_default_reads_out_v_at_five_and_six_steps_from_noise_alone(steps):
+    from_noise = make_table("adams", ALL_SCHEDULES["rectified_flow"], steps)
+    on_v = make_table(
+        "adams", ALL_SCHEDULES["rectified_flow"], steps, options={"readout": "v", "deviation": 4.0}
+    )
+    assert (from_noise == on_v) is (steps in (5, 6))
+    assert "readout=eps" in make_table("adams", ALL_SCHEDULES["edm"], steps).solver
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"version": 1}', '{"version": 1, "rows": [{"x": 1}]}', "3"]
 )
@@ -267,6 +299,11 @@ def test_a_table_prints_one_line_a_row():
             {"solver": "adams", "options": {"readout": "v", "weights": "uniform"}},
             "uniform weights for the readout 'eps' only",
         ),
+        (
+            {"solver": "adams", "options": {"deviation": 2.0, "readout": "eps"}},
+            "deviation above 0 for the readout 'v' only, got 2.0",
+        ),
+        ({"solver": "adams", "options": {"deviation": 0.0, "readout": "v"}}, "deviation above 0"),
         ({"solver": "ddim", "grid": [1.0, 0.5]}, "needs 5 times, got 2"),
         ({"solver": "ddim", "steps": 2, "grid": [1.5, 0.5, 0.0]}, "between 0 and 1"),
         ({"solver": "ddim", "steps": 2, "grid": [1.0, 0.5, 0.1]}, "end at 0"),

@@ -63,9 +63,7 @@ def adams(
         chosen = weights is None and deviation is None and steps in ON_V and starts_at_noise(schedule)
         readout, deviation = ("v", ON_V_DEVIATION) if chosen else ("eps", deviation)
     if deviation is not None and (readout != "v" or not deviation > 0):
-        raise UsageError(
-            f"deviation is a number above 0 for the readout 'v', got {deviation!r} for {readout!r}"
-        )
+        raise UsageError(f"adams has a deviation above 0 for the readout 'v' only, got {deviation!r}")
     if weights is None:
         weights = "uniform" if readout == "eps" and steps <= FEW_STEPS else "exponential"
     elif weights == "uniform" and readout != "eps":
