@@ -199,7 +199,7 @@ def sample_batch(
     if keep:
         known = _gather([request.known for request in batch], shapes, device, None)
         keep = {name: value.bool() for name, value in keep.items()}
-        denoiser = inpaint(denoiser, known, keep, processes, schedule)
+        denoiser = inpaint(denoiser, known, keep, processes, schedule, first.seeds)
     with torch.inference_mode(inference):
         last = loop(denoiser, processes, table, first, mask, cond, callbacks)
     x = overlay(last.x, known, keep, processes) if keep else last.x

@@ -246,16 +246,6 @@ def test_v_is_exact_on_a_gaussian_of_its_deviation(schedule, deviation):
         assert math.isclose(state, there, rel_tol=1e-12)
 
 
-@pytest.mark.parametrize("steps", range(1, 12))
-def test_the_default_reads_out_v_at_five_and_six_steps_from_noise_alone(steps):
-    from_noise = make_table("adams", ALL_SCHEDULES["rectified_flow"], steps)
-    on_v = make_table(
-        "adams", ALL_SCHEDULES["rectified_flow"], steps, options={"readout": "v", "deviation": 4.0}
-    )
-    assert (from_noise == on_v) is (steps in (5, 6))
-    assert "readout=eps" in make_table("adams", ALL_SCHEDULES["edm"], steps).solver
-
-
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"version": 1}', '{"version": 1, "rows": [{"x": 1}]}', "3"]
 )

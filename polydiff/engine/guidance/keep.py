@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.noise import noise
 from polydiff.engine.processes.base import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
@@ -19,6 +20,7 @@ def inpaint(
     keep: Mapping[str, Tensor],
     processes: Mapping[str, Process] | None = None,
     schedule: Schedule | None = None,
+    seeds: Tensor | None = None,
 ) -> Denoiser:
     """A denoiser that knows part of the answer: x̂0 is `known` wherever `keep` is True.
 
@@ -28,21 +30,33 @@ def inpaint(
         processes: those of the state; one whose data has no pose of its own has `known` placed by x̂0, and
             with `schedule` one on a curved or periodic space answers as one that knew x0 would at the state
             (`Process.target`).
+        seeds: those of the run, int64 (B,); with them and `schedule` the network sees what is kept at the
+            noise of t on every space (`Process.shown`).
 
-    The state then follows the exact path to the known values there, and the network sees them at the
-    right noise level. Overlay `known` on the result to make it exact to the last bit (`overlay`).
+    The state follows the exact path to the known values there on a vector space, so that the network sees
+    them at the right noise level. Overlay `known` on the result to make it exact to the last bit (`overlay`).
     """
     for name in keep:
         if name not in known:
             raise UsageError(f"part of {name!r} is to be kept, but its known values are not given")
 
+    noises = {}
+    if processes is not None and seeds is not None:
+        for name in keep:
+            shape = processes[name].noise_shape(tuple(known[name].shape[1:]))
+            noises[name] = noise(seeds, name, 0, shape, known[name].dtype)
+
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        answer = known
+        seen, answer = x, known
         if processes is not None and schedule is not None:
-            answer = {
-                name: processes[name].target(known[name].to(x[name]), x[name], t, schedule) for name in keep
+            x0 = {name: known[name].to(x[name]) for name in keep}
+            told = {
+                name: processes[name].shown(x[name], x0[name], xi, t, schedule, mask.get(name))
+                for name, xi in noises.items()
             }
-        return overlay(denoiser(x, t, mask, cond), answer, keep, processes)
+            seen = overlay(x, told, {name: keep[name] for name in told if told[name] is not x[name]})
+            answer = {name: processes[name].target(x0[name], x[name], t, schedule) for name in keep}
+        return overlay(denoiser(seen, t, mask, cond), answer, keep, processes)
 
     return informed
 

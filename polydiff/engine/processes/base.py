@@ -168,6 +168,13 @@ class Process(Protocol):
         """What a denoiser that knew x0 would answer at x. Its mean given x is the x̂0 that solvers need."""
         return x0
 
+    def shown(
+        self, x: Tensor, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
+    ) -> Tensor:
+        """What a network sees at t of the entries of x that are known to be x0: x itself where a row of any
+        length leads to x0 along the path of `corrupt`."""
+        return x
+
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         """The read-out h = p x + q x̂0 of one network call, x̂0 projected first."""
         ...

@@ -101,6 +101,13 @@ class Tangent(Process, Protocol):
     def target(self, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         return self.exp(x, self.pull(self.log(x, x0), noise_ratio(schedule, t)))
 
+    def shown(
+        self, x: Tensor, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
+    ) -> Tensor:
+        """x0 noised to t: the flow to a known point begins all at once, where noise is about as large as the
+        space, and long steps do not follow it."""
+        return self.corrupt(x0, noise, t, schedule, mask)
+
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         weight = row.p * self.unit(levels_of(row).here) + row.q
         v = row.q * self.log(x, self.project(x0_hat, mask)).flatten(2)

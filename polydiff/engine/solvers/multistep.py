@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polydiff.engine.grids import FEW_STEPS, starts_at_noise
+from polydiff.engine.grids import FEW_STEPS
 from polydiff.engine.nodes import Node, fill_table, steps_of
 from polydiff.engine.quadrature import UNIFORM_WEIGHTS, exponential_weights
 from polydiff.engine.schedules import Schedule
@@ -25,17 +25,14 @@ from polydiff.engine.solvers.rows import (
 from polydiff.engine.table import Row, Table, trimmed
 from polydiff.errors import UsageError
 
-#: steps from noise alone that `adams` takes on v, for data of such a deviation, where nothing else is said
-ON_V, ON_V_DEVIATION = (5, 6), 4.0
-
 
 def adams(
     schedule: Schedule,
     times: Tensor | Sequence[float],
     order: int = 3,
-    readout: str | None = None,
+    readout: str = "eps",
     weights: str | None = None,
-    deviation: float | None = None,
+    deviation: float = 1.0,
 ) -> Table:
     """Adams-Bashforth: a polynomial through the newest `order` read-outs, one network call a step.
 
@@ -43,36 +40,32 @@ def adams(
         order: 1 (DDIM on eps and x0) to 4. The first steps use what there is.
         readout: "eps", "x0" or "v", which of the three exact forms is discretised. That of v has no linear
             term: with r = √(alpha² + sigma²) and phi = arctan(sigma / alpha), d(x / r) / d phi = v (Salimans
-            and Ho 2022, appendix D); it is exact where data is N(0, 1). By default eps, and v where five or
-            six steps begin at noise alone, which is nearer there (benchmarks/README.md).
+            and Ho 2022, appendix D); it is exact where data is N(0, 1), and not where data is one point, so
+            that what is kept of a sample is seen at another noise than it should by a few steps.
         weights: "exponential" integrates a polynomial in lambda exactly, for steps of any length (Zhang
             and Chen 2023, section 3.2); "uniform" takes the classical weights of equal steps on top of the
             DDIM step, which is iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022). By default
             exponential, and uniform on eps up to FEW_STEPS, where that is nearer.
-        deviation: of the Gaussian data for which v is exact, 1 unless said: with x0 of deviation d the same
-            form holds for d alpha in the place of alpha, and eps is its limit for large d.
+        deviation: of the Gaussian data for which v is exact: with d alpha in the place of alpha the same form
+            holds for N(0, d²), and eps is its limit for large d. From noise alone 4 is nearest at five and
+            six steps (benchmarks/README.md).
     """
     check_order(order, 4)
-    if readout not in (None, "eps", "x0", "v") or weights not in (None, "exponential", "uniform"):
+    if readout not in ("eps", "x0", "v") or weights not in (None, "exponential", "uniform"):
         raise UsageError(
             f"adams takes readout 'eps', 'x0' or 'v' and weights 'exponential' or 'uniform', "
             f"got {readout!r} and {weights!r}"
         )
-    steps = len(times) - 1
-    if readout is None:
-        chosen = weights is None and deviation is None and steps in ON_V and starts_at_noise(schedule)
-        readout, deviation = ("v", ON_V_DEVIATION) if chosen else ("eps", deviation)
-    if deviation is not None and (readout != "v" or not deviation > 0):
+    if not deviation > 0 or (deviation != 1 and readout != "v"):
         raise UsageError(f"adams has a deviation above 0 for the readout 'v' only, got {deviation!r}")
     if weights is None:
-        weights = "uniform" if readout == "eps" and steps <= FEW_STEPS else "exponential"
+        weights = "uniform" if readout == "eps" and len(times) - 1 <= FEW_STEPS else "exponential"
     elif weights == "uniform" and readout != "eps":
         raise UsageError(f"adams has uniform weights for the readout 'eps' only, got {readout!r}")
-    spread = deviation or 1.0
 
     def step(used: list[Node], target: Node) -> Row:
         if readout == "v":
-            return v_row(used, target, v_weights(used, target, spread), spread)
+            return v_row(used, target, v_weights(used, target, deviation), deviation)
         if readout == "x0":
             return replace(ddim_row(used[0], target), b=trimmed(x0_weights(used, target)))
         if weights == "exponential":
@@ -80,7 +73,7 @@ def adams(
         length = target.sigma / target.alpha - used[0].sigma / used[0].alpha
         return eps_row(used, target, [length * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
 
-    kind = readout if spread == 1.0 else f"{readout}, deviation={spread:g}"
+    kind = readout if deviation == 1 else f"{readout}, deviation={deviation:g}"
     name = f"adams(order={order}, readout={kind}, weights={weights})"
     return _multistep(name, schedule, times, order, step)
 
