@@ -157,8 +157,8 @@ def move(
         answer = x0_hat.get(name, here)
         if made is not None and isinstance(process, Gaussian):
             own, kept = made.setdefault(name, []), anchor.get(name)
-            newest = process.read(here, answer, row, real, _unused(own, here, (here, *past, kept)))
-            readouts = (newest, *past)[:depth]
+            place = _unused(own, here, (here, *past, kept)) if live(row.p) else None
+            readouts = (process.read(here, answer, row, real, place), *past)[:depth]
             # x is read before it is written
             out = _unused(own, here, (*readouts, kept))
             x[name] = process.move(here, readouts, row, base, xi, real, out)
