@@ -5,9 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from polydiff.engine.denoisers import precondition
-from polydiff.engine.processes import Fixed
+from polydiff.engine.guidance import inpaint
+from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.schedules import EDM
 from polydiff.errors import UsageError
 from polydiff_video.codec import fit, make_codec
@@ -145,3 +149,47 @@ def test_what_one_sample_is_given_changes_nothing_for_another():
         mixed = network({"frames": x, "context": other}, torch.zeros(2), {}, {})["frames"]
     assert torch.allclose(alone[0], mixed[0], atol=1e-5)
     assert not torch.allclose(alone[1], mixed[1], atol=1e-2)
+
+
+class NothingFromTheHost(TorchDispatchMode):
+    """Refuses what reads a tensor that lies on the host."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        assert all(value.is_cuda for value in read), f"{function} reads from the host"
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_row_asks_an_accelerator_for_nothing():
+    """Else it could not be a CUDA graph. Fake tensors lie on a GPU that there need not be; they have shapes
+    and no numbers, so that none can be asked for. Known frames are laid over the answer, as with --keep."""
+    schedule, processes = EDM(), {"frames": Gaussian(), "context": Fixed(), "made": Fixed()}
+    with FakeTensorMode(), torch.no_grad():
+        with torch.device("cuda"):
+            network = MotionNetwork(1, 4, 4, 6, 6, {}, width=16, depth=1)
+            x = {"frames": torch.zeros(2, 6 * 24, 16), "context": torch.zeros(2, 6 * 24, 16 + 1 + PHASES)}
+            x |= {"made": torch.zeros(2, 3, 1)}
+            mask = {"made": torch.zeros(2, 3, dtype=torch.bool)}
+            keep = {"frames": torch.zeros(2, 6 * 24, dtype=torch.bool)}
+            times = torch.zeros(2, dtype=torch.float64)
+        denoiser = precondition(network, schedule, processes=processes)
+        denoiser = inpaint(denoiser, {"frames": x["frames"]}, keep, processes, schedule)
+        with NothingFromTheHost():
+            assert denoiser(x, times, mask, {})["frames"].is_cuda
+
+
+def test_only_frames_that_are_not_given_are_worked_out_and_the_answer_is_the_same():
+    """Samples that lack different frames, and not as many, so that one's list of them is padded."""
+    network, state = network_and_state([0, 1])
+    state["context"].unflatten(1, (6, 24))[1, :2] = 0
+    state["context"].unflatten(1, (6, 24))[1, 5, :, 16] = 1
+    x, c_noise = {"frames": torch.randn(2, 6 * 24, 16), "context": state["context"]}, torch.zeros(2)
+    made = torch.tensor([[2, 3, 4, 5, 0], [0, 1, 2, 3, 4]])[..., None].float()
+    mask = {"made": torch.tensor([[True] * 4 + [False], [True] * 5])}
+    shapes = []
+    network.mend.register_forward_hook(lambda layer, read, answer: shapes.append(len(answer)))
+    with torch.no_grad():
+        every = network(x, c_noise, {}, {})["frames"]
+        lacking = network({**x, "made": made}, c_noise, mask, {})["frames"]
+    assert shapes == [2 * 6, 2 * 5]
+    assert torch.allclose(lacking, every, atol=1e-5)

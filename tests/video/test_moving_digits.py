@@ -7,10 +7,12 @@ import pytest
 
 import polydiff
 import polydiff_video
+from polydiff.domain import SampleRequest
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff_video import prediction
 from polydiff_video.clip import VideoClip
+from polydiff_video.config import VideoOptions
 from polydiff_video.files import read
 
 FOLDER = Path(__file__).parent / "digits"
@@ -47,6 +49,11 @@ def test_what_is_kept_stays_and_one_call_beats_every_floor(model, truths):
     found = prediction.over_sources(rows)
     floors = [found[f"frame_error_{name}"] for name in ("black", "context", "copy")]
     assert found["frame_error"] < 0.8 * min(floors)
+
+
+def test_the_network_is_told_which_frames_to_work_on(model, truths):
+    request = SampleRequest(options=VideoOptions(), source=truths[0], keep="0:10")
+    assert model.domain.carried(request)["made"].tolist() == [[frame] for frame in range(10, 20)]
 
 
 def test_digits_go_on_beyond_the_window(model, truths):

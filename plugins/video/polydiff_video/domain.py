@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Video(Domain):
     """Short clips. The state is {"frames": tokens of all patches of all frames, "context": the clean tokens
     of the frames that are given, and where in its cycle each frame lies}; the context is carried, never
-    noised.
+    noised, as is "made", the places of the other frames, which a network that moves pixels is told.
 
     An example is a VideoClip of any size and rate; `encode` converts. One network predicts, fills in and
     slows down, since it is trained with random frames given.
@@ -73,39 +73,41 @@ class Video(Domain):
 
     def encode(self, examples: Sequence[VideoClip | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         rows = [self._encoded(example) for example in examples]
-        longest = max(len(tokens) for tokens, _ in rows)
-        state = {
-            name: torch.stack(
-                [torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows]
-            )
-            for k, name in enumerate(("frames", "context"))
-        }
-        real = torch.arange(longest) < torch.tensor([len(tokens) for tokens, _ in rows])[:, None]
-        return state, {"frames": real, "context": real}
+        state, mask = {}, {}
+        for name in self.processes():
+            values = [row[name] for row in rows]
+            state[name] = pad_sequence(values, batch_first=True)
+            lengths = torch.tensor([len(value) for value in values])
+            mask[name] = torch.arange(state[name].shape[1]) < lengths[:, None]
+        return state, mask
 
-    def _encoded(self, example: VideoClip | Lesson) -> tuple[Tensor, Tensor]:
+    def _encoded(self, example: VideoClip | Lesson) -> dict[str, Tensor]:
+        """The state of one example, unbatched."""
         import torch
 
         lesson = example if isinstance(example, Lesson) else Lesson(example, (False,) * len(example))
         tokens = self.codec.encode(torch.tensor(self.fitted(lesson.clip).frames))
-        given = torch.tensor(lesson.given)
-        return tokens, self._context(tokens, given, lesson.phase, lesson.pace)
+        return {"frames": tokens, **self._told(tokens, lesson.given, lesson.phase, lesson.pace)}
 
-    def _context(self, tokens: Tensor, given: Tensor, phase: float = 0, pace: float = 1) -> Tensor:
-        """(time · patches, channels + 1 + PHASES): given tokens, whether they are, and phases of a cycle."""
+    def _told(
+        self, tokens: Tensor, given: Sequence[bool], phase: float = 0, pace: float = 1
+    ) -> dict[str, Tensor]:
+        """The components that are carried, for frames of these tokens."""
         import torch
 
-        from polydiff_video.network import PHASES
+        from polydiff_video.context import context_of, made_of
 
-        seen = given.repeat_interleave(self.codec.patches)[:, None].float()
-        features = torch.zeros(len(given), PHASES)
-        if self.config.cyclic:
-            turns = 2 * torch.pi * (torch.arange(len(given)) * pace + phase) / self.config.frames
-            angles = turns[:, None] * torch.arange(1, PHASES // 2 + 1)
-            features = torch.cat([angles.cos(), angles.sin()], dim=1)
-        return torch.cat([tokens * seen, seen, features.repeat_interleave(self.codec.patches, 0)], dim=1)
+        seen, cycle = torch.tensor(given), self.config.frames if self.config.cyclic else None
+        context = {"context": context_of(tokens, seen, cycle, phase, pace)}
+        return context | ({"made": made_of(seen)} if self._moves else {})
+
+    @property
+    def _moves(self) -> bool:
+        """Whether the network is one that works on the frames alone that are not given."""
+        return bool(self.config.network.kind == "motion")
 
     def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[VideoClip]:
         tokens, real = state["frames"].float().cpu(), mask.get("frames")
@@ -117,11 +119,11 @@ class Video(Domain):
     def processes(self) -> dict[str, Process]:
         from polydiff.engine.processes import Fixed, Gaussian
 
-        return {"frames": Gaussian(), "context": Fixed()}
+        return {"frames": Gaussian(), "context": Fixed()} | ({"made": Fixed()} if self._moves else {})
 
     def network(self) -> nn.Module:
         codec, config, widths = self.codec, self.config.network, self.conditions().widths
-        if config.kind == "motion":
+        if self._moves:
             from polydiff_video.motion_network import MotionNetwork
 
             patch, frames = codec.config.patch, self.config.frames
@@ -162,17 +164,18 @@ class Video(Domain):
     # --- sources ----------------------------------------------------------------------------------------
 
     def carried(self, request: SampleRequest) -> dict[str, Tensor]:
-        """The context: clean tokens of the frames that are kept."""
+        """The context: clean tokens of the frames that are kept; and which frames are not."""
         import torch
 
         if request.source is None:
             tokens = torch.zeros(self.shapes(request)["frames"])
-            return {"context": self._context(tokens, torch.zeros(len(tokens) // self.codec.patches).bool())}
-        return {"context": self._encoded(self._placed(request))[1]}
+            return self._told(tokens, (False,) * (len(tokens) // self.codec.patches))
+        encoded = self._encoded(self._placed(request))
+        return {name: value for name, value in encoded.items() if name != "frames"}
 
     def init(self, request: SampleRequest) -> dict[str, Tensor]:
         """The source as tokens; its last frame stands for what comes after it."""
-        return {"frames": self._encoded(self._placed(request))[0]}
+        return {"frames": self._encoded(self._placed(request))["frames"]}
 
     def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The tokens of the kept frames."""
@@ -180,7 +183,7 @@ class Video(Domain):
 
         placed = self._placed(request)
         kept = torch.tensor(placed.given).repeat_interleave(self.codec.patches)
-        return {"frames": self._encoded(placed)[0]}, {"frames": kept}
+        return {"frames": self._encoded(placed)["frames"]}, {"frames": kept}
 
     def parts(self, request: SampleRequest) -> Generator[SampleRequest, VideoClip, VideoClip]:
         """Block by block, each beside frames that are there already, where the result is longer than a window

@@ -96,7 +96,13 @@ class MotionNetwork(WindowedNetwork):
             self.shift.bias.copy_(-0.5 * (places / (2 + _FIRST_SPEED * away[:, None])).square().flatten())
 
     def seen(
-        self, tokens: Tensor, context: Tensor, c: Tensor, c_noise: Tensor, real: Tensor | None
+        self,
+        tokens: Tensor,
+        context: Tensor,
+        c: Tensor,
+        c_noise: Tensor,
+        real: Tensor | None,
+        made: Tensor | None = None,
     ) -> Tensor:
         batch, length, channels = tokens.shape
         missing = self.window * self.patches - length  # below 0: what is beyond a window is padding
@@ -108,13 +114,16 @@ class MotionNetwork(WindowedNetwork):
         about = context.reshape(batch, self.window, self.patches, -1)[:, :, 0, channels:]
         given = about[..., 0] > 0.5
         c = c + self.about(torch.cat([about[..., 0], about[:, 0, 1:]], dim=1))
-        made = (~given).any(0).nonzero()[:, 0]  # frames that any sample lacks
         ratio = (4 * c_noise).exp()[:, None, None, None, None]  # noise to signal
         # of a frame that is given the answer is that frame, in the form that Precondition expects
         whole = ((1 + ratio**2).sqrt() * clean - noisy) / ratio
-        if len(made):
-            answer = self._answer(noisy, clean, given, c, ratio, made).to(whole.dtype)
-            answer = whole.index_copy(1, made, answer)
+        if made is None:
+            made = torch.arange(self.window, device=given.device).expand(batch, -1)
+        if made.shape[1]:
+            sample = torch.arange(batch, device=given.device)[:, None]
+            answer = self._answer(noisy, clean, given, c, ratio, made.clamp(max=self.window - 1))
+            room = F.pad(whole, (0, 0) * 3 + (0, 1))  # its last frame is for what is padding of `made`
+            answer = room.index_put((sample, made), answer.to(whole.dtype))[:, : self.window]
             whole = torch.where(given[..., None, None, None], whole, answer)
         output = whole.permute(0, 1, 3, 4, 2).reshape(batch, -1, channels)
         output = F.pad(output, (0, 0, 0, -missing))
@@ -138,8 +147,8 @@ class MotionNetwork(WindowedNetwork):
         down, right = self._shifts(coarse, matches, made).unbind(1)
         guess = F.pixel_unshuffle(moved(frame, down, right).float(), self.patch)
         shape = guess.shape
-        guess = guess + self.write(fine).reshape(len(guess), self.window, *shape[2:])[:, made]
-        noisy = noisy[:, made]
+        guess = guess + _frames(self.write(fine).reshape(len(guess), self.window, *shape[2:]), made)
+        noisy = _frames(noisy, made)
         correction, deviation = self._mended(guess, noisy, fine, c, made)
         guess = guess + correction.reshape(shape)
         variance = (2 * deviation.reshape(shape) - 1).exp()
@@ -155,7 +164,7 @@ class MotionNetwork(WindowedNetwork):
         last = (given * torch.arange(self.window, device=given.device)).amax(1)
         pixels = self._pixels(clean).float()
         frame = pixels[sample, last]
-        before = last[:, None] - torch.tensor(BEFORE, device=given.device)
+        before = torch.stack([last - frames for frames in BEFORE], dim=1)
         there = (before >= 0) & given.gather(1, before.clamp(min=0))
         past = pixels[sample[:, None], before.clamp(min=0)].mean(2)
         with torch.no_grad(), torch.autocast(frame.device.type, enabled=False):
@@ -187,17 +196,18 @@ class MotionNetwork(WindowedNetwork):
         hidden = self.axes(F.silu(self.coarse_norm(coarse))).unflatten(1, (2, -1)).permute(0, 1, 3, 4, 2)
         hidden = F.silu(hidden + self.track(matches.permute(0, 1, 3, 4, 2, 5).flatten(4)))
         hidden = hidden + F.silu(self.ahead(hidden))
-        weight = self.shift.weight.unflatten(0, (self.window, -1))[made].flatten(0, 1)
-        bias = self.shift.bias.unflatten(0, (self.window, -1))[made].flatten()
-        logits = F.linear(hidden, weight, bias).unflatten(4, (len(made), -1))
+        weight = self.shift.weight.unflatten(0, (self.window, -1))[made].flatten(1, 2)
+        bias = self.shift.bias.unflatten(0, (self.window, -1))[made].flatten(1)
+        logits = torch.baddbmm(bias[:, None], hidden.flatten(1, 3), weight.mT)
+        logits = logits.unflatten(2, (made.shape[1], -1)).unflatten(1, hidden.shape[1:4])
         return logits.float().softmax(-1).permute(0, 1, 4, 2, 3, 5)
 
     def _mended(
         self, guess: Tensor, noisy: Tensor, fine: Tensor, c: Tensor, made: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A correction of each frame of the guess, and the logarithm of its deviation."""
-        frames = len(made)
-        told = self.mend_seen(fine).unflatten(1, (self.window, -1))[:, made].flatten(0, 1)
+        frames = made.shape[1]
+        told = _frames(self.mend_seen(fine).unflatten(1, (self.window, -1)), made).flatten(0, 1)
         x = self.mend_read(torch.cat([guess, noisy], dim=2).flatten(0, 1)) + told
         scale, shift = self.mend_level(c).repeat_interleave(frames, 0)[:, :, None, None].chunk(2, dim=1)
         x = self.mend(F.silu(torch.addcmul(shift, x, 1 + scale)))
@@ -221,6 +231,11 @@ class ConvolutionBlock(nn.Module):
         scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm2(self.first(F.silu(self.norm1(x))))
         return x + self.second(F.silu(torch.addcmul(shift, hidden, 1 + scale)))
+
+
+def _frames(grid: Tensor, made: Tensor) -> Tensor:
+    """The frames (B, made) of (B, window, channels, rows, columns)."""
+    return grid[torch.arange(len(grid), device=grid.device)[:, None], made]
 
 
 def _begin_at_zero(layer: nn.Module) -> None:

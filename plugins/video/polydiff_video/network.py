@@ -21,6 +21,8 @@ class WindowedNetwork(nn.Module, ABC):
     The context of a token: its clean value or zeros, whether it is given, and the phase of its frame. Clips
     longer than `window` frames go through in windows that overlap by half, and the answers are averaged: so
     a clip may have any length, and every seam lies in the middle of another window.
+
+    "made" (B, made, 1), if there, names the frames that are not given, for a network that does no others.
     """
 
     def __init__(self, patches: int, window: int, condition_widths: Mapping[str, int], width: int) -> None:
@@ -39,7 +41,7 @@ class WindowedNetwork(nn.Module, ABC):
         size = self.window * self.patches
         starts = range(0, max(length - size, 0) + 1, max(self.window // 2, 1) * self.patches)
         if len(starts) == 1:
-            return {"frames": self.seen(tokens, context, c, c_noise, real)}
+            return {"frames": self.seen(tokens, context, c, c_noise, real, _made(x, mask, self.window))}
         total, count = torch.zeros_like(tokens), torch.zeros_like(tokens[..., :1])
         for start in starts:
             piece = slice(start, start + size)
@@ -58,11 +60,25 @@ class WindowedNetwork(nn.Module, ABC):
 
     @abstractmethod
     def seen(
-        self, tokens: Tensor, context: Tensor, c: Tensor, c_noise: Tensor, real: Tensor | None
+        self,
+        tokens: Tensor,
+        context: Tensor,
+        c: Tensor,
+        c_noise: Tensor,
+        real: Tensor | None,
+        made: Tensor | None = None,
     ) -> Tensor:
         """The answer for one window of at most `window` frames; c (B, width) is the noise level and the
         conditions, c_noise (B,) the level itself, real (B, window · patches) says which tokens are no
-        padding."""
+        padding, made (B, made) int64 which frames are not given (`window` for none), None where any may not
+        be."""
+
+
+def _made(x: Mapping[str, Tensor], mask: Mapping[str, Tensor], window: int) -> Tensor | None:
+    if "made" not in x:
+        return None
+    made = x["made"][..., 0].long()
+    return made.masked_fill(~mask["made"], window) if "made" in mask else made
 
 
 class VideoTransformer(WindowedNetwork):
@@ -106,7 +122,13 @@ class VideoTransformer(WindowedNetwork):
             nn.init.zeros_(layer.bias)
 
     def seen(
-        self, tokens: Tensor, context: Tensor, c: Tensor, c_noise: Tensor, real: Tensor | None
+        self,
+        tokens: Tensor,
+        context: Tensor,
+        c: Tensor,
+        c_noise: Tensor,
+        real: Tensor | None,
+        made: Tensor | None = None,
     ) -> Tensor:
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
