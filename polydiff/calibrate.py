@@ -8,18 +8,26 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from polydiff.conditions import Categorical, Real
 from polydiff.engine.calibration import Case, Problem, best_start, check_processes, distances
 from polydiff.engine.calibration import calibrate as fit
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.guidance import inpaint
 from polydiff.engine.noise import uniform
-from polydiff.engine.requests import begin
+from polydiff.engine.processes import Process
+from polydiff.engine.requests import Request, begin
 from polydiff.engine.sampling import sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
+from polydiff.given import files_of, source_of
 from polydiff.model import Model
 from polydiff.plan import engine_request
 from polydiff.tables import Distances, SavedTable
@@ -54,11 +62,14 @@ def known_tables(schedule: Schedule, steps: int) -> dict[str, Table]:
 @dataclass(frozen=True, eq=False)
 class References:
     """Samples of a model by very many calls: what a table is fitted to, what says when to stop, and what the
-    table is judged by, by the name of what was asked for."""
+    table is judged by, by the name of what was asked for; and from how many sources, and what of each was
+    kept."""
 
     fitted: Problem
     held: Problem
     unseen: Mapping[str, Problem]
+    sources: int = 0
+    keep: str | None = None
 
 
 def references(
@@ -67,25 +78,39 @@ def references(
     seed: int = 0,
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
+    sources: Sequence[Any] = (),
+    keep: str | None = None,
 ) -> References:
     """`seeds` samples to fit to and half as many each to stop by and to judge by, with all conditions and
-    with none. Raises UsageError for a model that cannot be calibrated."""
+    with none. Sources go to the samples in turn, so that where there is one for each, none serves twice.
+
+    Raises UsageError for a model that cannot be calibrated.
+    """
     if seeds < 2:
         raise UsageError(f"--seeds {seeds}: too few to tell a table by, give 2 or more.")
     check_processes(model.domain.processes())
+    examples = examples_of(model, sources, keep)
     half = max(seeds // 2, 2)
-    ends = accumulate((seeds, half, half, half), initial=seed)
+    ends = list(accumulate((seeds, half, half, half), initial=seed))
     fitted, held, conditioned, unconditioned = (range(*pair) for pair in pairwise(ends))
-    say(f"reference: {seeds + 3 * half} samples by {REFERENCE_CALLS} calls")
+    count = (ends[-1] if len(model.conditions) else conditioned.stop) - seed
+    say(f"reference: {count} samples by {REFERENCE_CALLS} calls")
+    if 0 < len(examples) < count:
+        say(f"{len(examples)} sources for {count} samples: some that it is tuned on also judge it")
 
     def problem(seeds: range, conditions: Mapping[str, Any] | None = None) -> Problem:
-        return reference_problem(model, seeds, REFERENCE_CALLS, device, conditions)
+        own = [examples[(one - seed) % len(examples)] for one in seeds if examples]
+        return reference_problem(model, seeds, REFERENCE_CALLS, device, conditions, own, keep)
 
     unseen = {"conditioned": problem(conditioned)}
     if len(model.conditions):
         unseen["unconditioned"] = problem(unconditioned, {})
     return References(
-        problem(fitted, drawn_conditions(model, fitted)), problem(held, drawn_conditions(model, held)), unseen
+        problem(fitted, drawn_conditions(model, fitted)),
+        problem(held, drawn_conditions(model, held)),
+        unseen,
+        len(examples),
+        keep,
     )
 
 
@@ -96,6 +121,8 @@ def calibrate(
     seed: int = 0,
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
+    sources: Sequence[Any] = (),
+    keep: str | None = None,
 ) -> SavedTable:
     """A table of `steps` network calls, fitted to a model at its own guidance scale.
 
@@ -103,12 +130,14 @@ def calibrate(
         seeds: how many samples it is fitted to; see `references` for the others.
         seed: what those samples and their conditions are drawn from.
         say: is told of each round.
+        sources: examples, files or folders of files, of each of which the region `keep` stays and the rest is
+            made; dealt to the samples in turn.
 
     Raises UsageError where there is nothing to tune.
     """
     if steps < 2:
         raise UsageError(f"--steps {steps}: one call leaves nothing to calibrate, give 2 or more.")
-    return fit_table(model, references(model, seeds, seed, device, say), steps, say)
+    return fit_table(model, references(model, seeds, seed, device, say, sources, keep), steps, say)
 
 
 def fit_table(
@@ -137,6 +166,8 @@ def fit_table(
         seed=int(of.fitted.cases[0].run.seeds[0]),
         seeds=len(of.fitted.counts),
         reference_calls=REFERENCE_CALLS,
+        sources=of.sources,
+        keep=of.keep,
         start=name,
         distances={asked: compared(problem, begun, best) for asked, problem in of.unseen.items()},
     )
@@ -155,24 +186,88 @@ def reference_problem(
     calls: int,
     device: str | None = None,
     conditions: Mapping[str, Any] | None = None,
+    sources: Sequence[Any] = (),
+    keep: str | None = None,
 ) -> Problem:
     """Samples of these seeds at the model's guidance scale, and where the default solver takes them in so
-    many calls. conditions: name to a value for each seed; by default all of them, drawn."""
+    many calls. conditions: name to a value for each seed; by default all of them, drawn. sources: examples,
+    dealt to the seeds in turn, of which the region `keep` stays."""
     conditions = drawn_conditions(model, seeds, all_of_them=True) if conditions is None else conditions
     table = make_table(schedule=model.schedule, steps=calls)
-    plan = model.plan(conditions=conditions, n=len(seeds), seed=0, solver=table, device=device)
-    asked = [replace(request, seed=seed) for (_, request), seed in zip(plan.asks, seeds, strict=True)]
+    dealt = [sources[i % len(sources)] if sources else None for i in range(len(seeds))]
+    plan = model.plan(
+        len(seeds), 0, conditions=conditions, solver=table, device=device, source=dealt[0], keep=keep
+    )
+    asked = [
+        replace(request, seed=seed, source=source)
+        for (_, request), seed, source in zip(plan.asks, seeds, dealt, strict=True)
+    ]
     denoiser, processes = plan.denoiser(), model.domain.processes()
+    if keep is not None:
+        denoiser = keeping(denoiser, processes, model.schedule)
     together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
     def cases() -> Iterator[Case]:
         for first in range(0, len(asked), together):
             batch = [engine_request(model, request, None) for request in asked[first : first + together]]
             run, mask, cond = begin(processes, model.schedule, table, batch, plan.device)
+            cond |= {name: value.to(plan.device) for name, value in kept(batch).items()}
             last = deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()
             yield Case(run, last.x, mask, cond)
 
     return Problem(denoiser, processes, model.schedule, tuple(cases()), together)
+
+
+def kept(batch: Sequence[Request]) -> dict[str, Tensor]:
+    """What is kept of the sources of a micro-batch, padded, as the conditions that `keeping` reads."""
+    found = {}
+    for name in batch[0].keep or {}:
+        found[f"known/{name}"] = pad_sequence([(one.known or {})[name] for one in batch], batch_first=True)
+        found[f"keep/{name}"] = pad_sequence([(one.keep or {})[name] for one in batch], batch_first=True)
+    return found
+
+
+def keeping(denoiser: Denoiser, processes: Mapping[str, Process], schedule: Schedule) -> Denoiser:
+    """A denoiser that reads what it is to keep from its conditions: so runs that keep different things can
+    share a call."""
+
+    def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        known, keep = (
+            {name.removeprefix(kind): value for name, value in cond.items() if name.startswith(kind)}
+            for kind in ("known/", "keep/")
+        )
+        rest = {name: value for name, value in cond.items() if not name.startswith(("known/", "keep/"))}
+        return inpaint(denoiser, known, keep, processes, schedule)(x, t, mask, rest)
+
+    return informed
+
+
+def examples_of(model: Model, sources: Sequence[Any], keep: str | None) -> list[Any]:
+    """The examples that files, folders of files and examples stand for, each of which has been tried.
+
+    Raises UsageError where one cannot be read, or nothing of it is left to be made, or where the model needs
+    a source and has none.
+    """
+    if sources and keep is None:
+        raise UsageError("--from needs --keep REGION, the part that stays: a table is tuned from noise on.")
+    single = [
+        one
+        for source in sources
+        for one in (files_of(model.domain, Path(source)) if isinstance(source, str | Path) else [source])
+    ]
+    found = []
+    for source in single or [None]:
+        example, _ = source_of(model, source, None, False, keep, None)
+        where = f"{source}: " if isinstance(source, Path) else ""
+        try:
+            [(_, asked)] = model.plan(1, 0, source=example, keep=keep).asks
+            request = engine_request(model, asked, None)
+        except UsageError as error:
+            raise UsageError(f"{where}{error}") from error
+        if request.keep and all(bool(whole.all()) for whole in request.keep.values()):
+            raise UsageError(f"{where}--keep {keep} keeps everything, nothing is left to be made.")
+        found.append(example)
+    return found if single else []
 
 
 def drawn_conditions(model: Model, seeds: Sequence[int], all_of_them: bool = False) -> dict[str, list[Any]]:

@@ -57,6 +57,17 @@ def _loaded(domain: Domain, path: Path) -> Any:
     return domain.load(path)
 
 
+def files_of(domain: Domain, path: Path) -> list[Path]:
+    """The files that a folder holds, by name; the path itself where it is no folder, or an example itself."""
+    if not path.is_dir() or path.suffix.lower() in domain.suffixes:
+        return [path]
+    readable = (*domain.suffixes, *domain.also_reads)
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in readable)
+    if not found and not domain.reads_folders:
+        raise UsageError(f"{path}: no {' '.join(readable)} file in it.")
+    return found or [path]
+
+
 def target_of(
     model: Model, origin: Source | None, target: Any, share: float | None, *others: float | str | None
 ) -> tuple[Any, Source | None]:

@@ -36,6 +36,7 @@ class Distances(Strict):
 class SavedTable(Strict):
     """A table, what it was fitted to, and what it came to on seeds that the fit did not see.
 
+    sources, keep: from how many sources the samples went on, and what of each was kept.
     `start` is the known solver that the fit began with. distances: to `reference_calls` calls of the default
     solver, of samples with every condition given ("conditioned") and with none ("unconditioned").
     """
@@ -49,6 +50,8 @@ class SavedTable(Strict):
     seed: int = 0
     seeds: int = 0
     reference_calls: int = 0
+    sources: int = 0
+    keep: str | None = None
     start: str = ""
     distances: dict[str, Distances] = Field(default_factory=dict)
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from polydiff.calibrate import calibrate, drawn_conditions
+from polydiff.calibrate import calibrate, drawn_conditions, examples_of, reference_problem, references
 from polydiff.cli.main import main
+from polydiff.engine.calibration import Problem
+from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model, load
@@ -22,6 +25,8 @@ from polydiff.replay import replay
 from polydiff.spec import PresetInfo
 from polydiff.tables import SavedTable, table_path, tables_in
 from tests import series
+
+KEEP = "0:6"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -197,3 +202,86 @@ def test_a_shipped_table_is_of_its_model_and_better_on_unseen_seeds(preset: Pres
         assert found.better
         assert found.model_hash == model.hash
         assert found.solver_table(model.manifest.schedule, str(path)).nfe == steps
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ten files and one that is none."""
+    folder = tmp_path_factory.mktemp("years")
+    domain = series.model().domain
+    for index in range(10):
+        domain.save(series.year(index), folder / f"{index}.csv")
+    (folder / "notes.txt").write_text("no series\n")
+    return folder
+
+
+def ends(problem: Problem) -> torch.Tensor:
+    return torch.cat([case.end["rows"] for case in problem.cases])
+
+
+def test_what_is_kept_of_each_source_is_in_its_sample_and_every_sample_is_as_sampled(years: Path) -> None:
+    """More sources than share a network call, so that they are dealt over several."""
+    model = series.model()
+    sources = examples_of(model, [years], KEEP)
+    assert [source.values.tolist() for source in sources] == [
+        series.year(i).values.tolist() for i in range(10)
+    ]
+    problem = reference_problem(model, range(5, 11), 20, sources=sources, keep=KEEP)
+    assert len(problem.cases) == 2
+    table = make_table(schedule=model.schedule, steps=20)
+    conditions = drawn_conditions(model, range(5, 11), all_of_them=True)
+    for index, end in enumerate(ends(problem)):
+        own = {name: values[index] for name, values in conditions.items()}
+        plan = model.plan(1, 5 + index, solver=table, conditions=own, source=sources[index], keep=KEEP)
+        [(_, state)] = plan.states()
+        assert torch.allclose(end, state["rows"], atol=1e-4)
+        truth = model.domain.encode([sources[index]])[0]["rows"][0, :6]
+        assert torch.allclose(end[:6], truth, atol=1e-3)
+
+
+def test_where_there_is_a_source_for_each_sample_none_serves_twice(years: Path) -> None:
+    said: list[str] = []
+    of = references(series.model(), 4, say=said.append, sources=[years], keep=KEEP)
+    begun = [ends(problem)[:, :6] for problem in (of.fitted, of.held, *of.unseen.values())]
+    assert [len(part) for part in begun] == [4, 2, 2, 2]
+    apart = torch.cdist(torch.cat(begun).flatten(1), torch.cat(begun).flatten(1)) + 9 * torch.eye(10)
+    assert apart.min() > 0.01
+    assert said == ["reference: 10 samples by 20 calls"]
+    references(series.model(), 6, say=said.append, sources=[years], keep=KEEP)
+    assert said[-1].startswith("10 sources for 15 samples")
+
+
+def test_a_table_fitted_to_what_sources_leave_says_so(run: Any, folder: Path, years: Path) -> None:
+    words = ("calibrate", folder, "--steps", 3, "--seeds", 4, "--keep", KEEP, "--json")
+    code, out, _ = run(*words, "--from", years)
+    report = json.loads(out)
+    assert code == 0
+    assert report["better"]
+    saved = SavedTable.read(report["file"])
+    assert (saved.sources, saved.keep) == (10, KEEP)
+    _, out, _ = run(*words, "--from", years / "0.csv", "--from", years / "3.csv")
+    assert json.loads(out)["sources"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--from", "model/model.json", "--keep", KEEP], "mydata reads .csv"),
+        (["--from", "nowhere.csv", "--keep", KEEP], "nowhere.csv: no such file"),
+        (["--from", "model", "--keep", KEEP], "model: no .csv file in it"),
+        (["--from", "broken.csv", "--keep", KEEP], "broken.csv: not a CSV file"),
+        (["--from", "year.csv"], "--from needs --keep"),
+        (["--keep", KEEP], "keep needs a source to start from (--from FILE"),
+        (["--from", "year.csv", "--keep", "0:12"], "year.csv: --keep 0:12 keeps everything"),
+        (["--from", "year.csv", "--keep", "0:90"], "year.csv: '0:90': a region is FIRST:LAST"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_one_line(
+    run: Any, folder: Path, words: list[str], message: str
+) -> None:
+    Path("broken.csv").write_text("no numbers\nat all\n")
+    series.model().domain.save(series.year(), Path("year.csv"))
+    code, out, err = run("calibrate", "model", "--steps", 3, *words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     "--seeds", type=int, default=32, show_default=True, help="Samples to tune it on; as many others judge it."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="What they are drawn from.")
+@click.option(
+    "--from",
+    "sources",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="What they keep a part of: a file or a folder of them, in turn; may be repeated.",
+)
+@click.option("--keep", metavar="REGION", help="The part of each file that stays; the rest is made.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File. [tables/STEPS.json of the model]")
 @click.option("--threads", type=int, help="Processor threads. [all but one]")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
@@ -31,6 +40,8 @@ def command(
     steps: int,
     seeds: int,
     seed: int,
+    sources: tuple[Path, ...],
+    keep: str | None,
     out: Path | None,
     threads: int | None,
     device: str | None,
@@ -41,7 +52,7 @@ def command(
     The table goes into the model's folder, and `polydiff sample MODEL --steps STEPS` uses it from then on;
     `--solver adams` or any other leaves it aside. A table written elsewhere is used by `--solver FILE`.
     It is written only if it is better than the known solvers on samples that it was not tuned on, with all
-    conditions and with none.
+    conditions and with none. A model that only goes on from what it is given needs --from and --keep.
     """
     from polydiff.calibrate import calibrate
     from polydiff.cli.session import set_threads
@@ -52,7 +63,9 @@ def command(
     set_threads(threads)
     path = table_path(resolve(model), steps) if out is None else out
     _check_place(path, given=out is not None)
-    found = calibrate(load(model), steps, seeds, seed, device, say=lambda line: click.echo(line, err=True))
+    found = calibrate(
+        load(model), steps, seeds, seed, device, lambda line: click.echo(line, err=True), sources, keep
+    )
     if found.better:
         found.write(path)
     if as_json:

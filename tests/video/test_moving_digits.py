@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import polydiff
 import polydiff_video
+from polydiff.calibrate import calibrate, reference_problem
 from polydiff.domain import SampleRequest
+from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff_video import prediction
@@ -67,3 +70,17 @@ def test_digits_go_on_beyond_the_window(model, truths):
 def test_without_frames_to_go_on_from_it_says_so(model):
     with pytest.raises(UsageError, match=r"go on from frames.*--keep 0:10"):
         model.sample(seed=0)
+    with pytest.raises(UsageError, match=r"go on from frames.*--from clip.gif --keep 0:10"):
+        calibrate(model, 5)
+
+
+def test_a_table_is_tuned_on_what_comes_after_given_frames(model, truths):
+    """Each of two samples in one call keeps its own clip's frames; the reference is what sampling makes."""
+    problem = reference_problem(model, [7, 8], 3, "cpu", sources=truths[:2], keep="0:10")
+    table = make_table(schedule=model.schedule, steps=3)
+    for i, truth in enumerate(truths[:2]):
+        [(_, state)] = model.plan(1, 7 + i, solver=table, device="cpu", source=truth, keep="0:10").states()
+        [case] = problem.cases
+        assert torch.allclose(case.end["frames"][i], state["frames"], atol=1e-3)
+        given = model.domain.codec.encode(torch.tensor(truth.frames))[: 10 * model.domain.codec.patches]
+        assert torch.allclose(case.end["frames"][i, : len(given)], given, atol=1e-3)
