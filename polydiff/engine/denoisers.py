@@ -23,7 +23,6 @@ no slash, names of memories have one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -59,70 +58,12 @@ def c_noise(schedule: Schedule, t: Tensor) -> Tensor:
     return (log_snr * -0.125).float()
 
 
-def _call(
-    network: Network,
-    x: State,
-    t: Tensor,
-    mask: Mask,
-    cond: Cond,
-    schedule: Schedule,
-    autocast: torch.dtype | None,
-) -> State:
-    device = next(iter(x.values())).device
-    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        output = network(x, c_noise(schedule, t).to(device), mask, cond)
-    return {name: value.float() for name, value in output.items()}
-
-
-@dataclass(frozen=True)
-class Precondition:
-    """A network in the general EDM form; see the module for the four coefficients.
-
-    A component of which `processes` says nothing is Gaussian; whatever the network does not return is passed
-    through unchanged.
-    """
-
-    network: Network
-    schedule: Schedule
-    sigma_data: float = 1.0
-    autocast: torch.dtype | None = None
-    processes: Mapping[str, Process] = field(default_factory=dict)
-
-    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """c_skip, c_out, c_in, each float64 with the shape of t."""
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        variance = (alpha * self.sigma_data) ** 2 + sigma**2
-        c_in = torch.rsqrt(variance)
-        return alpha * self.sigma_data**2 / variance, sigma * self.sigma_data * c_in, c_in
-
-    def __call__(self, x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        scaling = Scaling(*self.coefficients(t), noise_ratio(self.schedule, t))
-        processes = {name: self.processes.get(name, _GAUSSIAN) for name in x}
-        seen = {name: processes[name].network_input(value, scaling) for name, value in x.items()}
-        output = _call(self.network, seen, t, mask, cond, self.schedule, self.autocast)
-        denoised = {name: processes[name].denoised(value, x[name], scaling) for name, value in output.items()}
-        return {**x, **denoised}
-
-
-@dataclass(frozen=True)
-class _Adapter:
-    """x̂0 = (a x + b F(x)) with a and b from alpha and sigma."""
-
-    network: Network
-    schedule: Schedule
-    combine: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    autocast: torch.dtype | None = None
-
-    def __call__(self, x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        # alpha = 0 holds no signal to divide by; the floor gives a finite (and there arbitrary) answer
-        alpha = self.schedule.alpha(t).clamp(min=1e-6)
-        a, b = self.combine(alpha, self.schedule.sigma(t))
-        output = _call(self.network, x, t, mask, cond, self.schedule, self.autocast)
-        denoised = {
-            name: per_sample(a, value) * x[name] + per_sample(b, value) * value
-            for name, value in output.items()
-        }
-        return {**x, **denoised}
+def coefficients(schedule: Schedule, t: Tensor, sigma_data: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """c_skip, c_out, c_in of the module, each float64 with the shape of t."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    variance = (alpha * sigma_data) ** 2 + sigma**2
+    c_in = torch.rsqrt(variance)
+    return alpha * sigma_data**2 / variance, sigma * sigma_data * c_in, c_in
 
 
 def precondition(
@@ -132,16 +73,30 @@ def precondition(
     autocast: torch.dtype | None = None,
     processes: Mapping[str, Process] | None = None,
 ) -> Denoiser:
-    """A denoiser from a network trained in the general EDM form, for components of these processes (Gaussian
-    where not named). Errors: sigma_data must be positive."""
+    """A denoiser from a network trained in the general EDM form; see the module for the four coefficients.
+
+    A component of which `processes` says nothing is Gaussian; whatever the network does not return is passed
+    through unchanged.
+
+    Errors: sigma_data must be positive.
+    """
     if not sigma_data > 0:
         raise ValueError(f"sigma_data is a standard deviation and must be positive, got {sigma_data}")
-    return Precondition(network, schedule, sigma_data, autocast, processes or {})
+    answered, known = _answered(network, schedule, autocast), processes or {}
+
+    def preconditioned(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        scaling = Scaling(*coefficients(schedule, t, sigma_data), noise_ratio(schedule, t))
+        here = {name: known.get(name, _GAUSSIAN) for name in x}
+        seen = {name: here[name].network_input(value, scaling) for name, value in x.items()}
+        output = answered(seen, t, mask, cond)
+        return {**x, **{name: here[name].denoised(value, x[name], scaling) for name, value in output.items()}}
+
+    return preconditioned
 
 
 def from_eps(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
     """A denoiser from a network that predicts the noise: x̂0 = (x - sigma eps) / alpha."""
-    return _Adapter(network, schedule, lambda alpha, sigma: (1 / alpha, -sigma / alpha), autocast)
+    return _combined(network, schedule, autocast, lambda alpha, sigma: (1 / alpha, -sigma / alpha))
 
 
 def from_v(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
@@ -151,7 +106,7 @@ def from_v(network: Network, schedule: Schedule, autocast: torch.dtype | None = 
         norm = alpha**2 + sigma**2
         return alpha / norm, -sigma / norm
 
-    return _Adapter(network, schedule, combine, autocast)
+    return _combined(network, schedule, autocast, combine)
 
 
 def from_flow(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
@@ -160,9 +115,39 @@ def from_flow(network: Network, schedule: Schedule, autocast: torch.dtype | None
     def combine(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return 1 / (alpha + sigma), -sigma / (alpha + sigma)
 
-    return _Adapter(network, schedule, combine, autocast)
+    return _combined(network, schedule, autocast, combine)
 
 
 def from_score(network: Network, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
     """A denoiser from a network that predicts the score of x_t (Tweedie): x̂0 = (x + sigma² score) / alpha."""
-    return _Adapter(network, schedule, lambda alpha, sigma: (1 / alpha, sigma**2 / alpha), autocast)
+    return _combined(network, schedule, autocast, lambda alpha, sigma: (1 / alpha, sigma**2 / alpha))
+
+
+def _answered(network: Network, schedule: Schedule, autocast: torch.dtype | None) -> Denoiser:
+    """The network's own answer at t, in float32."""
+
+    def answered(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        device = next(iter(x.values())).device
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            output = network(x, c_noise(schedule, t).to(device), mask, cond)
+        return {name: value.float() for name, value in output.items()}
+
+    return answered
+
+
+def _combined(
+    network: Network,
+    schedule: Schedule,
+    autocast: torch.dtype | None,
+    combine: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+) -> Denoiser:
+    """x̂0 = a x + b F(x) with a and b from alpha and sigma."""
+    answered = _answered(network, schedule, autocast)
+
+    def combined(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        # alpha = 0 holds no signal to divide by; the floor gives a finite (and there arbitrary) answer
+        a, b = combine(schedule.alpha(t).clamp(min=1e-6), schedule.sigma(t))
+        output = answered(x, t, mask, cond)
+        return {**x, **{k: per_sample(a, v) * x[k] + per_sample(b, v) * v for k, v in output.items()}}
+
+    return combined

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from polydiff.engine.denoisers import precondition
+from polydiff.engine.denoisers import coefficients, precondition
 from polydiff.engine.grids import karras
 from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.noise import noise
@@ -183,7 +183,7 @@ def test_a_perfect_bfloat16_network_returns_coordinates_to_a_thousandth(schedule
     def perfect(x, c_noise, mask, cond):
         log_snr = c_noise.double() * -8
         t = schedule.t_of_log_snr(log_snr)
-        c_skip, c_out, c_in = (float(c) for c in denoiser.coefficients(t))
+        c_skip, c_out, c_in = (float(c) for c in coefficients(schedule, t))
         target = (truth - c_skip * (x["x"] / c_in)) / c_out if c_out else x["x"]
         output = torch.nn.functional.linear(target.float(), eye)
         assert output.dtype == torch.bfloat16

@@ -115,7 +115,7 @@ class MotionNetwork(WindowedNetwork):
         given = about[..., 0] > 0.5
         c = c + self.about(torch.cat([about[..., 0], about[:, 0, 1:]], dim=1))
         ratio = (4 * c_noise).exp()[:, None, None, None, None]  # noise to signal
-        # of a frame that is given the answer is that frame, in the form that Precondition expects
+        # of a frame that is given the answer is that frame, in the form that `precondition` expects
         whole = ((1 + ratio**2).sqrt() * clean - noisy) / ratio
         if made is None:
             made = torch.arange(self.window, device=given.device).expand(batch, -1)
@@ -153,7 +153,7 @@ class MotionNetwork(WindowedNetwork):
         guess = guess + correction.reshape(shape)
         variance = (2 * deviation.reshape(shape) - 1).exp()
         # the mean of the Gaussian (guess, variance) times the noisy frame's likelihood, as the
-        # preconditioned output: see Precondition for what it is multiplied with
+        # preconditioned output: see `precondition` for what it is multiplied with
         weight = ratio / (variance + ratio**2)
         return weight * ((1 + ratio**2).sqrt() * guess + (variance - 1) * noisy)
 
