@@ -9,8 +9,7 @@
 What a guidance must remember from call to call (`apg`) travels in the Run; see `denoisers`.
 """
 
-from polydiff.engine.guidance.apg import apg
-from polydiff.engine.guidance.cfg import autoguidance, cfg, cfg_zero
+from polydiff.engine.guidance.contrast import apg, autoguidance, cfg, cfg_zero
 from polydiff.engine.guidance.keep import inpaint, overlay
 from polydiff.engine.guidance.steer import classifier, steer
 from polydiff.engine.guidance.threshold import threshold
