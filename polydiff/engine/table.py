@@ -58,14 +58,6 @@ class Row:
     anchor: bool = False
     levels: Levels | None = field(default=None, compare=False, repr=False)
 
-    @property
-    def operations(self) -> int:
-        """Tensor operations of the arithmetic, one component: the read-out, then a term each."""
-        weights = [value for value in (self.a, *self.b, self.base, self.c) if value != 0] or [0.0]
-        # a first weight of one needs no product of its own
-        move = len(weights) - (weights[0] == 1 and len(weights) > 1)
-        return (self.p != 0) + (self.q != 1) + move
-
 
 @dataclass(frozen=True)
 class Table:
@@ -101,11 +93,6 @@ class Table:
     def history(self) -> int:
         """How many read-outs the loop must keep, the newest included."""
         return max(len(row.b) for row in self.rows)
-
-    @property
-    def operations(self) -> int:
-        """Tensor operations of the most expensive row, one component."""
-        return max(row.operations for row in self.rows)
 
     @property
     def stochastic(self) -> bool:

@@ -209,6 +209,14 @@ class Count(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def operations(row):
+    """Tensor operations of a row's arithmetic, one component: the read-out, then a term each."""
+    weights = [value for value in (row.a, *row.b, row.base, row.c) if value != 0] or [0.0]
+    # a first weight of one needs no product of its own
+    move = len(weights) - (weights[0] == 1 and len(weights) > 1)
+    return (row.p != 0) + (row.q != 1) + move
+
+
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES)
 @pytest.mark.parametrize("case", ALL_SOLVERS, ids=named)
 def test_the_arithmetic_of_a_step_is_a_handful_of_operations(case, schedule):
@@ -220,16 +228,17 @@ def test_the_arithmetic_of_a_step_is_a_handful_of_operations(case, schedule):
             newest = process.read(x, torch.tanh(x), row, None)
             past = (newest, *past)[: table.history]
             moved = process.move(x, past, row, x if row.base else None, xi if row.c else None, None)
-        assert len(count.names) - 1 == row.operations  # less the stand-in for a network
+        assert len(count.names) - 1 == operations(row)  # less the stand-in for a network
         assert torch.isfinite(moved).all()
     order = case[1].get("order", 3 if case[0] in ("adams", "sa") else 2)
     extra = table.stochastic and case[0] in SINGLESTEP  # noise on top of a step that is no plain combination
-    assert table.operations <= max(4, order + 2) + extra + (case[0] == "sa")
+    assert max(map(operations, table.rows)) <= max(4, order + 2) + extra + (case[0] == "sa")
 
 
 @pytest.mark.parametrize("schedule", ["edm", "ve"])
 def test_the_default_solver_takes_four_operations_a_component(schedule):
-    assert make_table(schedule=ALL_SCHEDULES[schedule], steps=20).operations <= 4
+    table = make_table(schedule=ALL_SCHEDULES[schedule], steps=20)
+    assert max(map(operations, table.rows)) <= 4
 
 
 def test_a_whole_step_of_the_loop_adds_nothing_but_the_time():
