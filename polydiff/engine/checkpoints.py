@@ -67,7 +67,8 @@ def save_checkpoint(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, aside, metadata)
-        _to_disk(aside)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):  # the folder itself may refuse
@@ -129,14 +130,3 @@ def restore(
         index, name = key.split("/", 1)
         moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-
-
-def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` as they come back from a checkpoint, so that both can be compared."""
-    result: dict[str, Any] = json.loads(json.dumps(dict(values)))
-    return result
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

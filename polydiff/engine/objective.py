@@ -122,13 +122,13 @@ class Objective:
         }
         denoised = denoiser(x, t, batch.mask, self._with_nulls(batch.cond, step))
         weight = loss_weight(self.config, self.schedule, t, self.sigma_data)
-        losses = {
-            name: self.processes[name].loss(
+        losses = (
+            self.processes[name].loss(
                 denoised[name], batch.state[name], x[name], t, self.schedule, batch.mask.get(name)
             )
             for name in self.learned
-        }
-        return torch.stack([(weight * loss).mean() for loss in losses.values()])
+        )
+        return torch.stack([(weight * loss).mean() for loss in losses])
 
     def _with_nulls(self, cond: Cond, step: int) -> Cond:
         """The conditions with this process's share of the dropped ones replaced."""

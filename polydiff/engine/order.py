@@ -7,6 +7,7 @@ shares are as long as each other and together what one process with n times the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -43,15 +44,11 @@ class BatchOrder:
     def __init__(
         self, lengths: Sequence[int], batch_size: int, seed: int, rank: int = 0, ranks: int = 1
     ) -> None:
-        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
-        self.rank, self.ranks = rank, ranks
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._rank, self._ranks = rank, ranks
+        self._steps_an_epoch = max(1, -(-len(lengths) // (batch_size * ranks)))
+        self._batches = lru_cache(maxsize=1)(partial(epoch_batches, lengths, batch_size * ranks, seed))
 
     def __call__(self, step: int) -> list[int]:
         """Indices of this process's share of the batch; all shares of a step come from one epoch."""
-        steps_an_epoch = max(1, -(-len(self.lengths) // (self.batch_size * self.ranks)))
-        epoch, place = divmod(step, steps_an_epoch)
-        if self._epoch[0] != epoch:
-            whole = epoch_batches(self.lengths, self.batch_size * self.ranks, self.seed, epoch)
-            self._epoch = (epoch, whole)
-        return self._epoch[1][place][self.rank :: self.ranks]
+        epoch, place = divmod(step, self._steps_an_epoch)
+        return self._batches(epoch)[place][self._rank :: self._ranks]

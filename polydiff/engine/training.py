@@ -6,6 +6,7 @@ the run that was never stopped.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from polydiff.engine.checkpoints import as_json, read_checkpoint, restore, save_checkpoint
+from polydiff.engine.checkpoints import read_checkpoint, restore, save_checkpoint
 from polydiff.engine.denoisers import Cond, precondition
 from polydiff.engine.ema import power_exponent, update_ema
 from polydiff.engine.interrupts import stop_requests
@@ -108,7 +109,10 @@ def fit(
     )
     wrapped, optimizer = accelerator.prepare(network.train(), optimizer)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    run = as_json({"processes": ranks, **_described(schedule, sigma_data), **(facts or {})})
+    # of a dataclass repr says everything; another's may hold an address
+    path = repr(schedule) if is_dataclass(schedule) else type(schedule).__name__
+    known = {"processes": ranks, "schedule": path, "sigma_data": sigma_data, **(facts or {})}
+    run = json.loads(json.dumps(known))  # as it comes back from a checkpoint, so that both can be compared
     begin = 0
     if resume:
         checkpoint = read_checkpoint(folder)
@@ -131,8 +135,9 @@ def fit(
         at_the_end.callback(accelerator.unwrap_model, wrapped, keep_fp32_wrapper=False)
         for step in range(begin, config.steps):
             torch.manual_seed(derived_seed(config.seed, f"network/{rank}", step))  # of dropout
+            rate = learning_rate(config, step)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
+                group["lr"] = rate
             batch = Batch(*({k: x.to(device) for k, x in part.items()} for part in batches(step)))
             losses = objective.losses(denoiser, batch, step)
             accelerator.backward(losses.sum())
@@ -148,8 +153,7 @@ def fit(
             state = TrainingState(done, network, average, saved=saves)
             if saves or done % config.log_every == 0:
                 means = accelerator.reduce(total / (done - since), "mean").tolist()
-                state.log = {"loss": sum(means), "gradient_norm": float(norm)}
-                state.log["rate"] = learning_rate(config, step)
+                state.log = {"loss": sum(means), "gradient_norm": float(norm), "rate": rate}
                 if len(learned) > 1:
                     state.log |= {f"loss/{name}": mean for name, mean in zip(learned, means, strict=True)}
                 if not all(math.isfinite(value) for value in state.log.values()):
@@ -168,11 +172,6 @@ def fit(
                 raise Interrupted(f"Interrupted after step {done} of {config.steps}.")
     accelerator.wait_for_everyone()
     return state
-
-
-def _described(schedule: Schedule, sigma_data: float) -> dict[str, Any]:
-    known = is_dataclass(schedule)  # whose repr says everything; another's may hold an address
-    return {"schedule": repr(schedule) if known else type(schedule).__name__, "sigma_data": sigma_data}
 
 
 def _agreed(stop: bool, accelerator: Accelerator) -> bool:

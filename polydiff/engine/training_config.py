@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from polydiff.engine.checkpoints import Checkpoint
 from polydiff.errors import UsageError
+
+#: fields, what their values must be, and that in words
+_RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("steps batch_size log_every checkpoint_every", lambda x: x >= 1, "at least 1"),
+    ("learning_rate clip log_sigma_std", lambda x: x > 0, "positive"),
+    ("warmup weight_decay", lambda x: x >= 0, "at least 0"),
+    ("decay condition_dropout", lambda x: 0 <= x <= 1, "between 0 and 1"),
+    ("ema_width", lambda x: 0 < x < 0.28, "between 0 and 0.28"),
+    ("precision", lambda x: x in ("auto", "bfloat16", "float32"), "'auto', 'bfloat16' or 'float32'"),
+    ("weighting", lambda x: x in ("edm", "min_snr"), "'edm' or 'min_snr'"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,25 +50,10 @@ class TrainingConfig:
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learning_rate", "clip", "log_sigma_std"):
-            self._require(name, getattr(self, name) > 0, "positive")
-        for name in ("warmup", "weight_decay"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("decay", "condition_dropout"):
-            self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        self._require("ema_width", 0 < self.ema_width < 0.28, "between 0 and 0.28")
-        self._require(
-            "precision",
-            self.precision in ("auto", "bfloat16", "float32"),
-            "'auto', 'bfloat16' or 'float32'",
-        )
-        self._require("weighting", self.weighting in ("edm", "min_snr"), "'edm' or 'min_snr'")
-
-    def _require(self, name: str, good: bool, wanted: str) -> None:
-        if not good:
-            raise UsageError(f"training.{name} must be {wanted}, got {getattr(self, name)!r}.")
+        for names, good, wanted in _RANGES:
+            for name in names.split():
+                if not good(getattr(self, name)):
+                    raise UsageError(f"training.{name} must be {wanted}, got {getattr(self, name)!r}.")
 
 
 FREE = frozenset({"log_every", "checkpoint_every"})
