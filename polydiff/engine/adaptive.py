@@ -33,12 +33,11 @@ from polydiff.errors import PolydiffError, UsageError
 @dataclass(frozen=True)
 class Formula:
     """An embedded pair whose last stage is the first of the next step. a: weights of earlier slopes at each
-    stage, the last row being the step itself. nodes: where stages lie in the step. error: the step minus the
-    formula of lower order."""
+    stage, the last row being the step itself; their sum is where the stage lies in the step. error: the step
+    minus the formula of lower order."""
 
     order: int
     a: tuple[tuple[float, ...], ...]
-    nodes: tuple[float, ...]
     error: tuple[float, ...]
 
 
@@ -46,7 +45,6 @@ class Formula:
 RK23 = Formula(
     3,
     ((1 / 2,), (0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)),
-    (1 / 2, 3 / 4, 1.0),
     (2 / 9 - 7 / 24, 1 / 3 - 1 / 4, 4 / 9 - 1 / 3, -1 / 8),
 )
 
@@ -61,7 +59,6 @@ RK45 = Formula(
         (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
         (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
     ),
-    (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
     (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
 )
 
@@ -134,38 +131,38 @@ class Control:
             raise UsageError(f"rtol and atol must be positive, got {self.rtol:g} and {self.atol:g}")
 
 
+@dataclass
 class Flow:
     """The ODE of one batch: slopes of y at lambda (B,), and what lies at its ends.
 
     Errors: UsageError for a process that is not Gaussian.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        processes: Mapping[str, Process],
-        schedule: Schedule,
-        x: State,
-        mask: Mask,
-        cond: Cond,
-    ) -> None:
-        for name, process in processes.items():
+    denoiser: Denoiser
+    processes: Mapping[str, Process]
+    schedule: Schedule
+    state: State
+    mask: Mask
+    cond: Cond
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        for name, process in self.processes.items():
             if not isinstance(process, Gaussian | Fixed):
                 raise UsageError(
                     f"adaptive steps need Gaussian components, and {name!r} is {type(process).__name__}"
                 )
-        self.denoiser, self.schedule, self.mask, self.cond = denoiser, schedule, mask, cond
-        self.processes = {name: p for name, p in processes.items() if isinstance(p, Gaussian)}
-        self.carried = {name: value for name, value in x.items() if name not in self.processes}
-        self.x = {name: x[name] for name in self.processes}
+        self.moving = {name: p for name, p in self.processes.items() if isinstance(p, Gaussian)}
+        self.carried = {name: value for name, value in self.state.items() if name not in self.moving}
+        self.x = {name: self.state[name] for name in self.moving}
         some = next(iter(self.x.values()))
-        self.calls, self.batch, self.device = 0, len(some), some.device
+        self.batch, self.device = len(some), some.device
 
     def denoised(self, x: State, t: Tensor) -> State:
         """x̂0 of the moving components."""
         self.calls += 1
         found = self.denoiser({**x, **self.carried}, t, self.mask, self.cond)
-        return {name: p.project(found[name], self.mask.get(name)) for name, p in self.processes.items()}
+        return {name: p.project(found[name], self.mask.get(name)) for name, p in self.moving.items()}
 
     def at(self, lam: Tensor, y: State) -> tuple[State, Tensor]:
         """x and t of y at lambda."""
@@ -225,9 +222,9 @@ def integrate(
             )
         h = torch.minimum(step, end - place)
         slopes, target = [slope], y
-        for weights, node in zip(formula.a, formula.nodes, strict=True):
+        for weights in formula.a:
             target = _combined(y, slopes, weights, h)
-            slopes.append(flow.slope(place + node * h, target))
+            slopes.append(flow.slope(place + sum(weights) * h, target))
         scale = {k: control.atol + control.rtol * torch.maximum(y[k].abs(), target[k].abs()) for k in y}
         zero = {name: torch.zeros_like(value) for name, value in y.items()}
         error = flow.error(_combined(zero, slopes, formula.error, h), scale).clamp(min=1e-10)

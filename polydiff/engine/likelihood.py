@@ -45,11 +45,6 @@ class Likelihood:
     noise: State
     nfe: int
 
-    @property
-    def bits_per_dimension(self) -> Tensor:
-        """-log2 density over the dimensions, (B,)."""
-        return -self.log_density / (self.dimensions * math.log(2))
-
 
 def log_likelihood(
     denoiser: Denoiser,
@@ -96,7 +91,7 @@ def log_likelihood(
         one = torch.ones(flow.batch, dtype=torch.float64, device=flow.device)
         first = math.log(SIGMA_MIN)
         last = -max(float(schedule.log_snr(one[:1]) / 2), LOWEST_LAMBDA)
-        y = {name: p.project(flow.x[name], flow.mask.get(name)) for name, p in flow.processes.items()}
+        y = {name: p.project(flow.x[name], flow.mask.get(name)) for name, p in flow.moving.items()}
         y[TRACE] = torch.zeros(flow.batch, 1 if probes is None else probes, dtype=torch.float64).to(one)
         y, _, _ = integrate(flow, first * one, last, y, Control(RK45, rtol, atol, max_calls=max_calls))
         traces, count = y.pop(TRACE), flow.dimensions()
@@ -140,7 +135,7 @@ class _Density(Flow):
         for name, x in self.x.items():
             real = self.mask.get(name)
             nodes = torch.full_like(total, x.shape[1]) if real is None else real.sum(1).double()
-            total += (nodes - int(self.processes[name].centre)).clamp(min=0) * x[0, 0].numel()
+            total += (nodes - int(self.moving[name].centre)).clamp(min=0) * x[0, 0].numel()
         return total
 
     def basis(self) -> Iterator[State]:

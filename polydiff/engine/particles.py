@@ -196,12 +196,9 @@ class _Twisted:
     def __call__(self, run: Run, row: Row) -> _Look:
         t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
         x = {**run.x, **run.memory}
-        if not (row.c and self.bend):
-            with torch.no_grad():
-                x0_hat = self.denoiser(x, t, self.mask, self.cond)
-                return _Look(x0_hat, {}, self.value(x0_hat, t).double())
-        with graph():
-            here = leaves(x)
+        bent = bool(row.c and self.bend)
+        with graph() if bent else torch.no_grad():
+            here = leaves(x) if bent else x
             x0_hat = self.denoiser(here, t, self.mask, self.cond)
             value = self.value(x0_hat, t)
             slope = pull({"twist": value}, here, {"twist": torch.ones_like(value)})

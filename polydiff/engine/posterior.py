@@ -65,9 +65,13 @@ class Measurement:
         if bool((torch.as_tensor(self.std) < 0).any()):
             raise UsageError(f"std must be 0 or more, got {self.std}")
 
+    def made(self, x0: State, mask: Mask) -> Tensor:
+        """A x0, (B, ...)."""
+        return self.operator({k: masked(v, mask.get(k)) for k, v in parts(x0).items()}, mask)
+
     def residual(self, x0: State, mask: Mask) -> Tensor:
         """y - A x0, (B, ...)."""
-        made = self.operator({k: masked(v, mask.get(k)) for k, v in parts(x0).items()}, mask)
+        made = self.made(x0, mask)
         if made.shape[1:] != self.y.shape[1:] or len(self.y) not in (1, len(made)):
             shapes = f"{tuple(made.shape)}, and y is {tuple(self.y.shape)}"
             raise UsageError(f"the operator gives {shapes}: both must have one shape a sample")
@@ -115,9 +119,8 @@ class _View:
 
     def forward(self, change: State) -> Tensor:
         """A applied to a state in which unnamed components are zero."""
-        state = {k: change.get(k, torch.zeros_like(v)) for k, v in parts(self.x0).items()}
-        state = {k: masked(v, self.mask.get(k)) for k, v in state.items()}
-        return self._measurement.operator(state, self.mask).detach()
+        state = {k: change.get(k, torch.zeros_like(v)) for k, v in self.x0.items()}
+        return self._measurement.made(state, self.mask).detach()
 
     def covariance(self, change: State) -> State:
         """(sigma² / alpha) Jᵀ, as the network has it, or r² I where that is not believed."""
@@ -133,9 +136,6 @@ class _View:
         return conjugate_gradients(
             lambda v: self.variance * v + self.forward(prior(self.adjoint(v))), self.r, iterations
         )
-
-    def moved(self, change: State) -> State:
-        return added(self.x0, change, torch.ones_like(self.t))
 
 
 def conjugate_gradients(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
@@ -164,7 +164,7 @@ def _posterior(
 ) -> Denoiser:
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         view = _View(denoiser, measurement, schedule, (x, t, mask, cond), jacobian_below)
-        return view.moved(correction(view))
+        return added(view.x0, correction(view), torch.ones_like(t))
 
     return informed
 
