@@ -6,7 +6,7 @@ The probability-flow ODE in lambda = log(alpha / sigma) is, for y = x / alpha (L
 
 Each sample has steps of its own: all of a batch share a network call, at different times, so a sample is the
 same in any company. The error is estimated by an embedded formula of the order below, and the next step
-follows from the last three errors (Söderlind 2003, PID control).
+follows from the last two errors (Söderlind 2003, PI control).
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ RK45 = Formula(
 
 FORMULAS = {3: RK23, 5: RK45}
 
+#: proportional and integral coefficients of the step control
+_PROPORTIONAL, _INTEGRAL = 0.4, 0.3
+
 
 @dataclass(frozen=True)
 class Adaptive:
@@ -87,7 +90,6 @@ def adaptive(
     order: int = 5,
     rtol: float = 1e-3,
     atol: float = 1e-3,
-    pid: tuple[float, float, float] = (0.4, 0.3, 0.0),
     max_calls: int = 10_000,
 ) -> Adaptive:
     """Follow the ODE from the start of a run, at t = 1, to t = 0.
@@ -97,7 +99,6 @@ def adaptive(
         order: 3, of Bogacki and Shampine's pair 2(3), or 5, of Dormand and Prince's pair 4(5).
         rtol, atol: what the root mean square, over real entries of all components together, of each step's
             error in y / (atol + rtol |y|) may be.
-        pid: proportional, integral and derivative coefficients of the step control.
         max_calls: where to give up.
 
     The first step, where alpha = 0, and the last, to sigma = 0, are DDIM steps.
@@ -110,25 +111,10 @@ def adaptive(
     with torch.no_grad():
         flow = Flow(denoiser, processes, schedule, run.x, mask or {}, cond or {})
         lam, y = flow.begin()
-        control = Control(FORMULAS[order], rtol, atol, pid, max_calls)
-        y, accepted, rejected = integrate(flow, lam, -math.log(SIGMA_MIN), y, control)
-        last = flow.denoised(*flow.at(torch.full_like(lam, -math.log(SIGMA_MIN)), y))
+        end = -math.log(SIGMA_MIN)
+        y, accepted, rejected = integrate(flow, lam, end, y, FORMULAS[order], rtol, atol, max_calls)
+        last = flow.denoised(*flow.at(torch.full_like(lam, end), y))
         return Adaptive({**flow.carried, **last}, flow.calls, accepted, rejected)
-
-
-@dataclass(frozen=True)
-class Control:
-    """How steps are chosen; see `adaptive`."""
-
-    formula: Formula
-    rtol: float
-    atol: float
-    pid: tuple[float, float, float] = (0.4, 0.3, 0.0)
-    max_calls: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not (self.rtol > 0 and self.atol > 0):
-            raise UsageError(f"rtol and atol must be positive, got {self.rtol:g} and {self.atol:g}")
 
 
 @dataclass
@@ -202,21 +188,27 @@ class Flow:
 
 
 def integrate(
-    flow: Flow, place: Tensor, end: float, y: State, control: Control
+    flow: Flow,
+    place: Tensor,
+    end: float,
+    y: State,
+    formula: Formula,
+    rtol: float,
+    atol: float,
+    max_calls: int,
 ) -> tuple[State, Tensor, Tensor]:
     """y at `end`, from y at `place` (B,) below it, and for each sample the steps taken and refused."""
-    formula, (p, i, d) = control.formula, control.pid
-    exponents = ((p + i + d) / formula.order, -(p + 2 * d) / formula.order, d / formula.order)
-    step = ((end - place) / 20).clamp(min=1e-3)
-    past = torch.ones(2, flow.batch, dtype=torch.float64, device=flow.device)
-    accepted = torch.zeros(flow.batch, dtype=torch.int64, device=flow.device)
+    if not (rtol > 0 and atol > 0):
+        raise UsageError(f"rtol and atol must be positive, got {rtol:g} and {atol:g}")
+    step, past = ((end - place) / 20).clamp(min=1e-3), torch.ones_like(place)
+    accepted = torch.zeros_like(place, dtype=torch.int64)
     rejected = torch.zeros_like(accepted)
     slope = flow.slope(place, y)
     while True:
         todo = place < end - 1e-9
         if not bool(todo.any()):
             break
-        if flow.calls > control.max_calls:
+        if flow.calls > max_calls:
             raise PolydiffError(
                 f"No end after {flow.calls} network calls: raise rtol and atol, or max_calls."
             )
@@ -225,14 +217,14 @@ def integrate(
         for weights in formula.a:
             target = _combined(y, slopes, weights, h)
             slopes.append(flow.slope(place + sum(weights) * h, target))
-        scale = {k: control.atol + control.rtol * torch.maximum(y[k].abs(), target[k].abs()) for k in y}
+        scale = {k: atol + rtol * torch.maximum(y[k].abs(), target[k].abs()) for k in y}
         zero = {name: torch.zeros_like(value) for name, value in y.items()}
         error = flow.error(_combined(zero, slopes, formula.error, h), scale).clamp(min=1e-10)
         good = todo & (error <= 1)
-        factor = 0.9 * error ** -exponents[0] * past[0] ** -exponents[1] * past[1] ** -exponents[2]
-        factor = factor.clamp(0.2, 5.0)
+        now = error ** (-(_PROPORTIONAL + _INTEGRAL) / formula.order)
+        factor = (0.9 * now * past ** (_PROPORTIONAL / formula.order)).clamp(0.2, 5.0)
         step = torch.where(todo, h * torch.where(good, factor, factor.clamp(max=0.9)), step)
-        past = torch.where(good, torch.stack([error, past[0]]), past)
+        past = torch.where(good, error, past)
         place = torch.where(good, place + h, place)
         y = {name: _where(good, target[name], value) for name, value in y.items()}
         slope = {name: _where(good, slopes[-1][name], value) for name, value in slope.items()}

@@ -7,7 +7,6 @@ noise too: decoded, it lies between their data (Song et al. 2021, section 4.3 an
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +17,7 @@ from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.grids import SIGMA_MIN, uniform_log_snr
 from polydiff.engine.nodes import nodes_at, with_levels
 from polydiff.engine.processes.base import Process
-from polydiff.engine.sampling import Run, sample
+from polydiff.engine.sampling import Run, finish
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row, eps_row
 from polydiff.engine.table import Row, Table
@@ -76,4 +75,4 @@ def encode(
     x = {name: processes[name].noiseless(value, t, schedule) for name, value in state.items()}
     seeds = torch.zeros(len(some), dtype=torch.int64, device=some.device)
     run = Run(x=x, h={name: () for name in processes}, anchor={}, row=0, seeds=seeds)
-    return deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop().x
+    return finish(denoiser, processes, table, run, mask, cond).x

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polydiff.engine.adaptive import RK45, Control, Flow, integrate
+from polydiff.engine.adaptive import RK45, Flow, integrate
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.gradients import graph, leaves, pull
 from polydiff.engine.grids import SIGMA_MIN
@@ -93,7 +93,7 @@ def log_likelihood(
         last = -max(float(schedule.log_snr(one[:1]) / 2), LOWEST_LAMBDA)
         y = {name: p.project(flow.x[name], flow.mask.get(name)) for name, p in flow.moving.items()}
         y[TRACE] = torch.zeros(flow.batch, 1 if probes is None else probes, dtype=torch.float64).to(one)
-        y, _, _ = integrate(flow, first * one, last, y, Control(RK45, rtol, atol, max_calls=max_calls))
+        y, _, _ = integrate(flow, first * one, last, y, RK45, rtol, atol, max_calls)
         traces, count = y.pop(TRACE), flow.dimensions()
         squares = sum(inner(value, value, flow.mask.get(name)) for name, value in y.items())
         prior = -0.5 * (squares * math.exp(-2 * last) + count * (math.log(2 * math.pi) + 2 * last))

@@ -170,9 +170,6 @@ class _Look:
     shift: State
     twist: Tensor
 
-    def at(self, chosen: Tensor) -> _Look:
-        return _Look(_chosen(self.x0_hat, chosen), _chosen(self.shift, chosen), self.twist[chosen])
-
 
 @dataclass(frozen=True)
 class _Twisted:
@@ -230,7 +227,8 @@ def _resampled(state: Particles, look: _Look, seeds: Tensor, least: float) -> tu
         memory=_chosen(state.run.memory, flat),
     )
     weights = torch.where(few, 0.0, state.log_weights)
-    return Particles(run, weights, state.twist.gather(1, chosen)), look.at(flat)
+    look = _Look(_chosen(look.x0_hat, flat), _chosen(look.shift, flat), look.twist[flat])
+    return Particles(run, weights, state.twist.gather(1, chosen)), look
 
 
 def _moved(

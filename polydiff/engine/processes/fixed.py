@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -36,24 +36,14 @@ class Fixed(Process):
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         return x
 
-    def move(
-        self,
-        x: Tensor,
-        readouts: Sequence[Tensor],
-        row: Row,
-        anchor: Tensor | None,
-        noise: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def move(self, x: Tensor, *rest: Any, **named: Any) -> Tensor:
         return x
 
     def draws(self, row: Row) -> bool:
         return False
 
-    def loss(
-        self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
-    ) -> Tensor:
-        return x0.new_zeros(len(x0))
+    def loss(self, x0_hat: Tensor, *rest: Any, **named: Any) -> Tensor:
+        return x0_hat.new_zeros(len(x0_hat))
 
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
         return a
