@@ -12,19 +12,19 @@ follows from the last two errors (Söderlind 2003, PI control).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.gradients import scaled
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.guidance.contrast import entries, inner
 from polydiff.engine.nodes import LOWEST_LAMBDA
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import Process, per_sample
+from polydiff.engine.processes.base import per_sample
 from polydiff.engine.sampling import Run
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import PolydiffError, UsageError
@@ -81,7 +81,7 @@ class Adaptive:
 
 def adaptive(
     denoiser: Denoiser,
-    processes: Mapping[str, Process],
+    processes: Processes,
     schedule: Schedule,
     run: Run,
     mask: Mask | None = None,
@@ -125,7 +125,7 @@ class Flow:
     """
 
     denoiser: Denoiser
-    processes: Mapping[str, Process]
+    processes: Processes
     schedule: Schedule
     state: State
     mask: Mask

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from polydiff.engine import noise
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.processes import Fixed, Process, igso3
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
+from polydiff.engine.processes import Fixed, igso3
 from polydiff.engine.sampling import Callback, Finish, Run, apart, finish, move
 from polydiff.engine.table import Levels, Row, Table
 
@@ -85,7 +85,7 @@ def row_of(numbers: Tensor, form: Form) -> tuple[Tensor, Row]:
 Arithmetic = Callable[[Tensor, State, Mapping[str, tuple[Tensor, ...]], State, Tensor, State, Mask], None]
 
 
-def arithmetic_of(processes: Mapping[str, Process], form: Form, compiled: bool) -> Arithmetic:
+def arithmetic_of(processes: Processes, form: Form, compiled: bool) -> Arithmetic:
     """All of a step but the network call, in place: from numbers, x, h, anchor, seeds, x̂0 and mask."""
 
     def arithmetic(numbers, x, h, anchor, seeds, x0_hat, mask):  # type: ignore[no-untyped-def]
@@ -123,7 +123,7 @@ class Step:
     def __init__(
         self,
         denoiser: Denoiser,
-        processes: Mapping[str, Process],
+        processes: Processes,
         form: Form,
         run: Run,
         mask: Mask,
@@ -135,14 +135,15 @@ class Step:
         self.denoiser, self.processes = denoiser, processes
         self.x, self.mask, self.cond, self.memory = map(_like, (run.x, mask, cond, run.memory))
         self.seeds = torch.empty_like(run.seeds)
+        self._moving = [name for name, process in processes.items() if not isinstance(process, Fixed)]
         self.numbers = torch.empty(14 + form.depth, dtype=torch.float64, device=run.seeds.device)
-        self.h = {
-            name: () if isinstance(process, Fixed) else self._room(name, process, form)
-            for name, process in processes.items()
-        }
+        _, some = row_of(torch.ones_like(self.numbers), form)
+        self.h: dict[str, tuple[Tensor, ...]] = {name: () for name in processes}
+        for name in self._moving:
+            readout = processes[name].read(self.x[name].zero_(), self.x[name], some, None)
+            self.h[name] = tuple(torch.zeros_like(readout) for _ in range(form.depth - 1))
         self.anchor = _like(run.x) if form.anchored else {}
         self.answered: State = {}
-        self._moving = [x for name, x in self.x.items() if not isinstance(processes[name], Fixed)]
         # Triton takes the products of a place that Philox makes for 32-bit ones, and refuses
         self._arithmetic = arithmetic_of(processes, form, compiled and not (form.noisy and run.seeds.is_cuda))
         self._calls = 0
@@ -151,15 +152,11 @@ class Step:
 
     def load(self, run: Run, mask: Mask, cond: Cond) -> None:
         """Take over a run, its mask and its conditions."""
-        for mine, given in (
-            (self.x, run.x),
-            (self.mask, mask),
-            (self.cond, cond),
-            (self.memory, run.memory),
-            (self.anchor, run.anchor or run.x),
-        ):
+        kept = (self.x, self.mask, self.cond, self.memory, self.anchor)
+        given = (run.x, mask, cond, run.memory, run.anchor or run.x)
+        for mine, theirs in zip(kept, given, strict=True):
             for name, value in mine.items():
-                value.copy_(given[name])
+                value.copy_(theirs[name])
         self.seeds.copy_(run.seeds)
         for name, room in self.h.items():
             for slot in room:
@@ -199,7 +196,7 @@ class Step:
         with torch.no_grad():
             t = self.numbers[_TIME].expand(len(self.seeds))
             answer = self.denoiser({**self.x, **self.memory}, t, self.mask, self.cond)
-            answer = apart(answer, self._moving)
+            answer = apart(answer, [self.x[name] for name in self._moving])
             x0_hat = {name: value for name, value in answer.items() if name in self.x}
             self._arithmetic(self.numbers, self.x, self.h, self.anchor, self.seeds, x0_hat, self.mask)
             self.answered = {name: value for name, value in answer.items() if name not in self.x}
@@ -242,12 +239,6 @@ class Step:
         self._stream = None
         warnings.warn(f"the denoiser's steps run one by one, not as a CUDA graph: {why}", stacklevel=2)
 
-    def _room(self, name: str, process: Process, form: Form) -> tuple[Tensor, ...]:
-        """Zeros for the read-outs of a component."""
-        numbers = torch.ones_like(self.numbers)
-        readout = process.read(self.x[name].zero_(), self.x[name], row_of(numbers, form)[1], None)
-        return tuple(torch.zeros_like(readout) for _ in range(form.depth - 1))
-
 
 class Captured:
     """`finish` by way of steps that are made once for a shape and kept: for one thread at a time.
@@ -265,7 +256,7 @@ class Captured:
     def __call__(
         self,
         denoiser: Denoiser,
-        processes: Mapping[str, Process],
+        processes: Processes,
         table: Table,
         run: Run,
         mask: Mask | None = None,
@@ -295,13 +286,7 @@ class Captured:
         return run
 
     def _ready(
-        self,
-        denoiser: Denoiser,
-        processes: Mapping[str, Process],
-        form: Form,
-        run: Run,
-        mask: Mask,
-        cond: Cond,
+        self, denoiser: Denoiser, processes: Processes, form: Form, run: Run, mask: Mask, cond: Cond
     ) -> Step:
         shapes = tuple(map(_shapes, (run.x, mask, cond, run.memory)))
         key = (id(denoiser), tuple(processes.items()), form, run.seeds.device, shapes)

@@ -34,6 +34,7 @@ from polydiff.engine.schedules import Schedule
 State = dict[str, Tensor]
 Mask = Mapping[str, Tensor]
 Cond = Mapping[str, Tensor]
+Processes = Mapping[str, Process]
 Network = Callable[[State, Tensor, Mask, Cond], State]
 Denoiser = Callable[[State, Tensor, Mask, Cond], State]
 
@@ -71,7 +72,7 @@ def precondition(
     schedule: Schedule,
     sigma_data: float = 1.0,
     autocast: torch.dtype | None = None,
-    processes: Mapping[str, Process] | None = None,
+    processes: Processes | None = None,
 ) -> Denoiser:
     """A denoiser from a network trained in the general EDM form; see the module for the four coefficients.
 

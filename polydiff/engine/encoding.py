@@ -7,16 +7,14 @@ noise too: decoded, it lies between their data (Song et al. 2021, section 4.3 an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
 import torch
 
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.grids import SIGMA_MIN, uniform_log_snr
 from polydiff.engine.nodes import nodes_at, with_levels
-from polydiff.engine.processes.base import Process
 from polydiff.engine.sampling import Run, finish
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row, eps_row
@@ -52,7 +50,7 @@ def encoding_table(schedule: Schedule, steps: int = STEPS) -> Table:
 
 def encode(
     denoiser: Denoiser,
-    processes: Mapping[str, Process],
+    processes: Processes,
     schedule: Schedule,
     state: State,
     mask: Mask | None = None,

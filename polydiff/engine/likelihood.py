@@ -13,20 +13,19 @@ with E[v vᵀ] = I as vᵀ (∂x̂0 / ∂y) v (Hutchinson 1990; Grathwohl et al.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from polydiff.engine.adaptive import RK45, Flow, integrate
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
 from polydiff.engine.gradients import graph, leaves, pull
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.nodes import LOWEST_LAMBDA
-from polydiff.engine.noise import as_seeds, noise
-from polydiff.engine.processes.base import Process
+from polydiff.engine.noise import Seeds, as_seeds, noise
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
@@ -48,14 +47,14 @@ class Likelihood:
 
 def log_likelihood(
     denoiser: Denoiser,
-    processes: Mapping[str, Process],
+    processes: Processes,
     schedule: Schedule,
     state: State,
     mask: Mask | None = None,
     cond: Cond | None = None,
     *,
     probes: int | None = None,
-    seeds: int | Sequence[int] | Tensor = 0,
+    seeds: Seeds = 0,
     rtol: float = 1e-4,
     atol: float = 1e-4,
     max_calls: int = 10_000,

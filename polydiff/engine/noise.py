@@ -19,6 +19,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+#: one integer a sample, or an int64 tensor (B,)
+Seeds = int | Sequence[int] | Tensor
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -59,7 +62,7 @@ def _words(seeds: Tensor, stream: str, step: int | Tensor, count: int) -> Tensor
     return torch.stack(philox(counter, [seeds & _MASK, (seeds >> 32) & _MASK]), dim=1)
 
 
-def as_seeds(seeds: int | Sequence[int] | Tensor, device: torch.device | str | None = None) -> Tensor:
+def as_seeds(seeds: Seeds, device: torch.device | str | None = None) -> Tensor:
     """Seeds as an int64 tensor (B,). Any integer is taken modulo 2^64.
 
     >>> as_seeds(2**64 - 1).tolist()
@@ -81,9 +84,7 @@ def derived_seed(seed: int, stream: str, step: int) -> int:
     return int(uniform(seed, stream, step, (1,))[0] * 2**53)
 
 
-def uniform(
-    seeds: int | Sequence[int] | Tensor, stream: str, step: int | Tensor, shape: Sequence[int]
-) -> Tensor:
+def uniform(seeds: Seeds, stream: str, step: int | Tensor, shape: Sequence[int]) -> Tensor:
     """Uniform numbers in (0, 1), float64, shape (B, *shape).
 
     >>> bool((uniform([1, 2], "t", 0, (3,))[1] == uniform(2, "t", 0, (5,))[0, :3]).all())
@@ -96,11 +97,7 @@ def uniform(
 
 
 def noise(
-    seeds: int | Sequence[int] | Tensor,
-    stream: str,
-    step: int | Tensor,
-    shape: Sequence[int],
-    dtype: torch.dtype = torch.float32,
+    seeds: Seeds, stream: str, step: int | Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Standard normal numbers, shape (B, *shape), on the device of the seeds.
 

@@ -7,16 +7,16 @@ learn from what one with twice the batch would, and nothing but k has to be reme
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.noise import noise, uniform
-from polydiff.engine.processes import Fixed, Process
+from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.training_config import TrainingConfig
 
@@ -86,7 +86,7 @@ class Objective:
     Errors: ValueError when a batch has not config.batch_size samples or a condition no null.
     """
 
-    processes: Mapping[str, Process]
+    processes: Processes
     schedule: Schedule
     config: TrainingConfig
     sigma_data: float

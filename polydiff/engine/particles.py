@@ -12,19 +12,19 @@ discrete steps). Rows without noise cannot be bent; they are taken as the model 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
 from polydiff.engine.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.guidance.contrast import inner
-from polydiff.engine.noise import as_seeds, noise, uniform
+from polydiff.engine.noise import Seeds, as_seeds, noise, uniform
 from polydiff.engine.posterior import Measurement, remaining_variance
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import Process, masked
+from polydiff.engine.processes.base import masked
 from polydiff.engine.sampling import Run, start, step
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, Table
@@ -60,7 +60,7 @@ class Particles:
         """Name to (B, K, N, ...)."""
         return {k: v.unflatten(0, tuple(self.log_weights.shape)) for k, v in self.run.x.items()}
 
-    def drawn(self, seeds: int | Sequence[int] | Tensor) -> State:
+    def drawn(self, seeds: Seeds) -> State:
         """One particle of each sample, by its weight: name to (B, N, ...)."""
         seeds = as_seeds(seeds, self.log_weights.device)
         chosen = systematic(self.weights, uniform(seeds, "drawn", 0, (1,)), 1)
@@ -83,7 +83,7 @@ def measured(measurement: Measurement, schedule: Schedule, sigma_data: float = 1
     return twist
 
 
-def particle_seeds(seeds: int | Sequence[int] | Tensor, count: int) -> Tensor:
+def particle_seeds(seeds: Seeds, count: int) -> Tensor:
     """Seeds (B · count,) of each sample's particles; more particles begin with the same ones.
 
     >>> torch.equal(particle_seeds([3, 7], 4)[4:6], particle_seeds(7, 2))
@@ -106,11 +106,11 @@ def systematic(weights: Tensor, offset: Tensor, count: int) -> Tensor:
 
 def sample_particles(
     denoiser: Denoiser,
-    processes: Mapping[str, Process],
+    processes: Processes,
     schedule: Schedule,
     table: Table,
     twist: Twist,
-    seeds: int | Sequence[int] | Tensor,
+    seeds: Seeds,
     count: int,
     shapes: Mapping[str, tuple[int, ...]],
     mask: Mask | None = None,
@@ -232,7 +232,7 @@ def _resampled(state: Particles, look: _Look, seeds: Tensor, least: float) -> tu
 
 
 def _moved(
-    state: Particles, look: _Look, table: Table, row: Row, processes: Mapping[str, Process], mask: Mask
+    state: Particles, look: _Look, table: Table, row: Row, processes: Processes, mask: Mask
 ) -> Particles:
     """After the row, with log p(x⁺ | x) - log q(x⁺ | x) on the weights: the twist moved the mean of the step
     by d, so that the noise c ξ is, under the model, c ξ + d."""

@@ -19,12 +19,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from polydiff.engine.checkpoints import read_checkpoint, restore, save_checkpoint
-from polydiff.engine.denoisers import Cond, precondition
+from polydiff.engine.denoisers import Cond, Processes, precondition
 from polydiff.engine.ema import power_exponent, update_ema
 from polydiff.engine.interrupts import stop_requests
 from polydiff.engine.noise import derived_seed
 from polydiff.engine.objective import Batch, Objective
-from polydiff.engine.processes import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.training_config import TrainingConfig, check_same_run, learning_rate
 from polydiff.errors import PolydiffError, UsageError
@@ -68,7 +67,7 @@ def make_accelerator(device: str | None = None, precision: str = "auto") -> Acce
 
 def fit(
     network: nn.Module,
-    processes: Mapping[str, Process],
+    processes: Processes,
     schedule: Schedule,
     batches: Callable[[int], Batch],
     config: TrainingConfig,

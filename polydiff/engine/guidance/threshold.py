@@ -13,10 +13,7 @@ from polydiff.errors import UsageError
 
 
 def threshold(
-    denoiser: Denoiser,
-    limit: float,
-    quantile: float = 0.995,
-    components: Collection[str] | None = None,
+    denoiser: Denoiser, limit: float, quantile: float = 0.995, components: Collection[str] | None = None
 ) -> Denoiser:
     """Dynamic thresholding (Saharia et al. 2022, section 2.3): x̂0 is cut at the quantile of its magnitudes
     and scaled down to the limit, wherever that quantile is beyond the limit.
