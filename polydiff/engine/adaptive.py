@@ -22,11 +22,12 @@ from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.gradients import scaled
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.guidance.contrast import entries, inner
-from polydiff.engine.nodes import LOWEST_LAMBDA
+from polydiff.engine.nodes import LOWEST_LAMBDA, nodes_at
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.processes.base import per_sample
 from polydiff.engine.sampling import Run
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.solvers.rows import ddim_row
 from polydiff.errors import PolydiffError, UsageError
 
 
@@ -109,10 +110,10 @@ def adaptive(
     if order not in FORMULAS:
         raise UsageError(f"order must be 3 or 5, got {order!r}")
     with torch.no_grad():
-        flow = Flow(denoiser, processes, schedule, run.x, mask or {}, cond or {})
+        flow = Flow(denoiser, processes, schedule, run.x, mask or {}, cond or {}, max_calls)
         lam, y = flow.begin()
         end = -math.log(SIGMA_MIN)
-        y, accepted, rejected = integrate(flow, lam, end, y, FORMULAS[order], rtol, atol, max_calls)
+        y, accepted, rejected = integrate(flow, lam, end, y, FORMULAS[order], rtol, atol)
         last = flow.denoised(*flow.at(torch.full_like(lam, end), y))
         return Adaptive({**flow.carried, **last}, flow.calls, accepted, rejected)
 
@@ -130,6 +131,7 @@ class Flow:
     state: State
     mask: Mask
     cond: Cond
+    max_calls: int
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -163,19 +165,13 @@ class Flow:
     def begin(self) -> tuple[Tensor, State]:
         """lambda and y where the ODE can begin: at t = 1, or after a DDIM step away from alpha = 0."""
         one = torch.ones(self.batch, dtype=torch.float64, device=self.device)
-        lam = self.schedule.log_snr(one) / 2
-        if float(lam[0]) > LOWEST_LAMBDA:
-            alpha = self.schedule.alpha(one)
-            return lam, scaled(self.x, 1 / alpha)
-        lam = torch.full_like(one, LOWEST_LAMBDA)
-        t = self.schedule.t_of_log_snr(2 * lam)
-        x0, ratio = self.denoised(self.x, one), self.schedule.sigma(t) / self.schedule.sigma(one)
-        alpha_one, alpha = self.schedule.alpha(one), self.schedule.alpha(t)
-        moved = {
-            name: per_sample(ratio, x) * x + per_sample(alpha - ratio * alpha_one, x) * x0[name]
-            for name, x in self.x.items()
-        }
-        return lam, scaled(moved, 1 / alpha)
+        lowest = float(self.schedule.t_of_log_snr(2 * LOWEST_LAMBDA * one)[0])
+        node, target = nodes_at(self.schedule, [1.0, lowest])
+        if node.lam > LOWEST_LAMBDA:
+            return node.lam * one, {name: x / node.alpha for name, x in self.x.items()}
+        row, x0 = ddim_row(node, target), self.denoised(self.x, one)
+        moved = {name: row.a * x + row.b[0] * x0[name] for name, x in self.x.items()}
+        return target.lam * one, {name: x / target.alpha for name, x in moved.items()}
 
     def error(self, error: State, scale: State) -> Tensor:
         """Root mean square (B,) over the real entries of all components."""
@@ -188,14 +184,7 @@ class Flow:
 
 
 def integrate(
-    flow: Flow,
-    place: Tensor,
-    end: float,
-    y: State,
-    formula: Formula,
-    rtol: float,
-    atol: float,
-    max_calls: int,
+    flow: Flow, place: Tensor, end: float, y: State, formula: Formula, rtol: float, atol: float
 ) -> tuple[State, Tensor, Tensor]:
     """y at `end`, from y at `place` (B,) below it, and for each sample the steps taken and refused."""
     if not (rtol > 0 and atol > 0):
@@ -208,7 +197,7 @@ def integrate(
         todo = place < end - 1e-9
         if not bool(todo.any()):
             break
-        if flow.calls > max_calls:
+        if flow.calls > flow.max_calls:
             raise PolydiffError(
                 f"No end after {flow.calls} network calls: raise rtol and atol, or max_calls."
             )

@@ -84,7 +84,7 @@ def log_likelihood(
     if probes is not None and probes < 1:
         raise UsageError(f"probes must be at least 1, got {probes}")
     with torch.no_grad():
-        flow = _Density(denoiser, processes, schedule, state, mask or {}, cond or {})
+        flow = _Density(denoiser, processes, schedule, state, mask or {}, cond or {}, max_calls)
         own = as_seeds(seeds, flow.device)
         flow.probes = list(flow.basis() if probes is None else flow.drawn(own.expand(flow.batch), probes))
         one = torch.ones(flow.batch, dtype=torch.float64, device=flow.device)
@@ -92,7 +92,7 @@ def log_likelihood(
         last = -max(float(schedule.log_snr(one[:1]) / 2), LOWEST_LAMBDA)
         y = {name: p.project(flow.x[name], flow.mask.get(name)) for name, p in flow.moving.items()}
         y[TRACE] = torch.zeros(flow.batch, 1 if probes is None else probes, dtype=torch.float64).to(one)
-        y, _, _ = integrate(flow, first * one, last, y, RK45, rtol, atol, max_calls)
+        y, _, _ = integrate(flow, first * one, last, y, RK45, rtol, atol)
         traces, count = y.pop(TRACE), flow.dimensions()
         squares = sum(inner(value, value, flow.mask.get(name)) for name, value in y.items())
         prior = -0.5 * (squares * math.exp(-2 * last) + count * (math.log(2 * math.pi) + 2 * last))

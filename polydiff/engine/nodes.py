@@ -57,21 +57,16 @@ def fill_table(
         numbers[-1] = float(times[-1])
     if len(numbers) < 2 or numbers[1] > numbers[0]:
         raise UsageError("a sampler's times must begin with a fall, such as 1, 0.5, 0")
-    runs: list[list[float]] = [numbers[:1]]
-    for before, after in pairwise(numbers):
-        if after > before:
-            runs.append([])
-        runs[-1].append(after)
+    rises = [i for i in range(1, len(numbers)) if numbers[i] > numbers[i - 1]]
     rows: list[Row] = []
-    last: Node | None = None
-    for run in runs:
-        nodes = nodes_at(schedule, run)
-        if last is not None:
-            keep = nodes[0].alpha / last.alpha
-            added = math.sqrt(max(nodes[0].sigma ** 2 - (keep * last.sigma) ** 2, 0.0))
+    nodes = nodes_at(schedule, numbers)
+    for first, end in pairwise([0, *rises, len(numbers)]):
+        if rows:
+            last, here = nodes[first - 1], nodes[first]
+            keep = here.alpha / last.alpha
+            added = math.sqrt(max(here.sigma**2 - (keep * last.sigma) ** 2, 0.0))
             rows[-1] = renoise(rows[-1], keep, added)
-        rows += fill(nodes)
-        last = nodes[-1]
+        rows += fill(nodes[first:end])
     return with_levels(Table(rows=tuple(rows), end=numbers[-1], solver=name), schedule)
 
 

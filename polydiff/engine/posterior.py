@@ -100,12 +100,9 @@ class _View:
     ) -> None:
         x, self.t, self.mask, cond = call
         self.schedule, self._measurement, self._below = schedule, measurement, jacobian_below
-        if jacobian_below:
-            with graph():
-                self._here = leaves(x)
-                self.x0 = denoiser(self._here, self.t, self.mask, cond)
-        else:
-            self.x0 = denoiser(x, self.t, self.mask, cond)
+        with graph() if jacobian_below else torch.no_grad():
+            self._here = leaves(x) if jacobian_below else x
+            self.x0 = denoiser(self._here, self.t, self.mask, cond)
         with graph():
             self._clean = leaves(parts(self.x0))
             self._negative = measurement.residual(self._clean, self.mask)
