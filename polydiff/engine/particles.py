@@ -24,7 +24,7 @@ from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.noise import Seeds, as_seeds, noise, uniform
 from polydiff.engine.posterior import Measurement, remaining_variance
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import masked
+from polydiff.engine.processes.base import filled, masked
 from polydiff.engine.sampling import Run, start, step
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, Table
@@ -149,59 +149,37 @@ def sample_particles(
     run = start(processes, schedule, table, many, shapes, mask, init, device, dtype)
     flat = torch.zeros(len(own), count, dtype=torch.float64, device=own.device)
     state = Particles(run, flat, flat)
-    model = _Twisted(denoiser, twist, schedule, mask, cond, bend)
-    while state.run.row < table.nfe:
-        row = table.rows[state.run.row]
-        look = model(state.run, row)
-        state = _weighed(state, look.twist)
-        state, look = _resampled(state, look, own, resample_below * count)
-        state = _moved(state, look, table, row, processes, mask)
-        if state.run.row == table.nfe:
-            t = torch.full(state.run.seeds.shape, table.end, dtype=torch.float64, device=own.device)
-            state = _weighed(state, model.value(state.run.x, t))
-        yield state
 
-
-@dataclass(frozen=True)
-class _Look:
-    """What the network says of the particles before a row, and by how much the twist moves that."""
-
-    x0_hat: State
-    shift: State
-    twist: Tensor
-
-
-@dataclass(frozen=True)
-class _Twisted:
-    """The denoiser together with the twist."""
-
-    denoiser: Denoiser
-    twist: Twist
-    schedule: Schedule
-    mask: Mask
-    cond: Cond
-    bend: float
-
-    def value(self, x0: State, t: Tensor) -> Tensor:
-        value = self.twist({k: masked(v, self.mask.get(k)) for k, v in parts(x0).items()}, t, self.mask)
+    def value_of(x0: State, t: Tensor) -> Tensor:
+        value = twist({k: masked(v, mask.get(k)) for k, v in parts(x0).items()}, t, mask)
         if value.shape != t.shape:
             raise UsageError(
                 f"the twist must be one number a particle, ({len(t)},), and is {tuple(value.shape)}"
             )
         return value
 
-    def __call__(self, run: Run, row: Row) -> _Look:
-        t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
-        x = {**run.x, **run.memory}
-        bent = bool(row.c and self.bend)
+    def look(run: Run, row: Row) -> tuple[State, State, Tensor]:
+        """x̂0, by how much the twist moves it, and the twist."""
+        t, bent = filled(row.t, len(run.seeds), own.device), bool(row.c and bend)
         with graph() if bent else torch.no_grad():
-            here = leaves(x) if bent else x
-            x0_hat = self.denoiser(here, t, self.mask, self.cond)
-            value = self.value(x0_hat, t)
+            here = leaves(run.seen) if bent else run.seen
+            x0_hat = denoiser(here, t, mask, cond)
+            value = value_of(x0_hat, t)
             slope = pull({"twist": value}, here, {"twist": torch.ones_like(value)})
-        shift = scaled(slope, self.bend * tweedie_factor(self.schedule, t))
-        shift = {name: value for name, value in shift.items() if name in x0_hat}
-        return _Look({k: v.detach() for k, v in x0_hat.items()}, shift, value.detach().double())
+        drawn = {name for name in x0_hat if isinstance(processes.get(name), Gaussian)}
+        slope = {name: change for name, change in slope.items() if name in drawn}
+        shift = scaled(slope, bend * tweedie_factor(schedule, t))
+        return {name: x0.detach() for name, x0 in x0_hat.items()}, shift, value.detach()
+
+    while state.run.row < table.nfe:
+        row = table.rows[state.run.row]
+        x0_hat, shift, value = look(state.run, row)
+        state, chosen = _resampled(_weighed(state, value), own, resample_below * count)
+        x0_hat, shift = _chosen(x0_hat, chosen), _chosen(shift, chosen)
+        state = _moved(state, x0_hat, shift, table, row, processes, mask)
+        if state.run.row == table.nfe:
+            state = _weighed(state, value_of(state.run.x, filled(table.end, len(many), own.device)))
+        yield state
 
 
 def _weighed(state: Particles, twist: Tensor) -> Particles:
@@ -209,9 +187,9 @@ def _weighed(state: Particles, twist: Tensor) -> Particles:
     return replace(state, log_weights=state.log_weights + twist - state.twist, twist=twist)
 
 
-def _resampled(state: Particles, look: _Look, seeds: Tensor, least: float) -> tuple[Particles, _Look]:
-    """Samples whose effective number is below `least` drawn anew; seeds stay with the places, so that two
-    copies of a particle part."""
+def _resampled(state: Particles, seeds: Tensor, least: float) -> tuple[Particles, Tensor]:
+    """Samples whose effective number is below `least` drawn anew, and the places (B·K,) that all are from;
+    seeds stay with the places, so that two copies of a particle part."""
     count = state.log_weights.shape[1]
     few = (state.effective < least)[:, None]
     offset = uniform(seeds, "resample", state.run.row, (1,))
@@ -227,32 +205,30 @@ def _resampled(state: Particles, look: _Look, seeds: Tensor, least: float) -> tu
         memory=_chosen(state.run.memory, flat),
     )
     weights = torch.where(few, 0.0, state.log_weights)
-    look = _Look(_chosen(look.x0_hat, flat), _chosen(look.shift, flat), look.twist[flat])
-    return Particles(run, weights, state.twist.gather(1, chosen)), look
+    return Particles(run, weights, state.twist.gather(1, chosen)), flat
 
 
 def _moved(
-    state: Particles, look: _Look, table: Table, row: Row, processes: Processes, mask: Mask
+    state: Particles,
+    x0_hat: State,
+    shift: State,
+    table: Table,
+    row: Row,
+    processes: Processes,
+    mask: Mask,
 ) -> Particles:
     """After the row, with log p(x⁺ | x) - log q(x⁺ | x) on the weights: the twist moved the mean of the step
     by d, so that the noise c ξ is, under the model, c ξ + d."""
-    run = step(
-        state.run,
-        table,
-        lambda *_: added(look.x0_hat, look.shift, torch.ones_like(look.twist)),
-        processes,
-        mask,
-    )
-    change = torch.zeros_like(look.twist)
-    for name, shift in look.shift.items():
+    change = torch.zeros_like(state.twist).flatten()
+    bent = added(x0_hat, shift, torch.ones_like(change))
+    run = step(state.run, table, lambda *_: bent, processes, mask)
+    for name, moved in shift.items():
         process = processes[name]
-        if not isinstance(process, Gaussian):
-            continue
-        d = process.project(shift, mask.get(name)) * (row.b[0] * row.q / row.c)
-        shape = process.noise_shape(tuple(shift.shape[1:]))
-        xi = process.project(noise(run.seeds, name, run.row, shape, shift.dtype), mask.get(name))
+        d = process.project(moved, mask.get(name)) * (row.b[0] * row.q / row.c)
+        shape = process.noise_shape(tuple(moved.shape[1:]))
+        xi = process.project(noise(run.seeds, name, run.row, shape, moved.dtype), mask.get(name))
         change -= 0.5 * inner(d, d, None) + inner(d, xi, None)
-    return Particles(run, state.log_weights + change.reshape(state.log_weights.shape), state.twist)
+    return Particles(run, state.log_weights + change.reshape(state.twist.shape), state.twist)
 
 
 def _chosen(state: State, places: Tensor) -> State:

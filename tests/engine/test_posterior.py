@@ -144,6 +144,24 @@ def test_particles_of_a_sample_do_not_know_their_company():
     assert torch.allclose(together.log_weights[1], alone.log_weights[0])
 
 
+def test_particles_carry_what_a_denoiser_remembers():
+    """Here the step before, of which it makes nothing: so all is as without."""
+    table, twist, exact = make_table("ddpm", EDM, 12), measured(SEEN, EDM), prior("any").denoiser(EDM)
+
+    def remembering(x, t, mask, cond):
+        answer = exact({"x": x["x"] + 0 * x.get("x/before", x["x"])}, t, mask, cond)
+        return {**answer, "x/before": x["x"]}
+
+    def end(denoiser):
+        arguments = (denoiser, PROCESSES, EDM, table, twist, [3, 4], 8, {"x": (1, 3)})
+        return deque(sample_particles(*arguments, dtype=torch.float64), maxlen=1).pop()
+
+    found, expected = end(remembering), end(exact)
+    assert found.run.memory["x/before"].shape == (16, 1, 3)
+    assert torch.allclose(found.x["x"], expected.x["x"])
+    assert torch.allclose(found.log_weights, expected.log_weights)
+
+
 def test_systematic_resampling_keeps_to_the_weights():
     weights = torch.tensor([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]])
     chosen = systematic(weights, torch.tensor([[0.3], [0.9]]), 40)
