@@ -13,6 +13,7 @@ UNIFORM_WEIGHTS = (
     (23 / 12, -16 / 12, 5 / 12),
     (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 )
+Curve = Callable[[np.ndarray], np.ndarray]
 _LEGENDRE = np.polynomial.legendre.leggauss(32)
 
 
@@ -31,11 +32,7 @@ def lagrange(nodes: Sequence[float], at: np.ndarray) -> np.ndarray:
 
 
 def polynomial_weights(
-    nodes: Sequence[float],
-    start: float,
-    end: float,
-    density: Callable[[np.ndarray], np.ndarray],
-    place: Callable[[np.ndarray], np.ndarray] | None = None,
+    nodes: Sequence[float], start: float, end: float, density: Curve, place: Curve | None = None
 ) -> list[float]:
     """∫ density(λ) L_k(λ) dλ over (start, end) for the basis polynomial L_k of each node.
 
@@ -48,11 +45,7 @@ def polynomial_weights(
 
 
 def exponential_weights(
-    nodes: Sequence[float],
-    start: float,
-    end: float,
-    rate: float,
-    place: Callable[[np.ndarray], np.ndarray] | None = None,
+    nodes: Sequence[float], start: float, end: float, rate: float, place: Curve | None = None
 ) -> list[float]:
     """`polynomial_weights` for the density |rate| e^{rate (λ - λ*)}, λ* being the end where it is largest:
     `end` for rate > 0 and `start` for rate < 0."""
