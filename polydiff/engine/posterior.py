@@ -39,6 +39,9 @@ from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
 Operator = Callable[[State, Mask], Tensor]
+Product = Callable[[Tensor], Tensor]
+Solve = Callable[[Tensor, Tensor, Product], Tensor]
+Variance = Callable[[Tensor], Tensor]
 
 #: where the noise of a prior is so large that it stands for no prior at all, in units of data
 LARGEST_VARIANCE = 1e8
@@ -81,61 +84,14 @@ class Measurement:
         """log p(y | x0) but for a constant, (B,) float64; `variance` (B,) widens the noise."""
         r = self.residual(x0, mask or {})
         wide = variance if isinstance(variance, float) else per_sample(variance, r.double())
-        return -0.5 * (r.double() ** 2 / (self._variance(r.double()) + wide)).flatten(1).sum(1)
+        return -0.5 * (r.double() ** 2 / (self.variance(r.double()) + wide)).flatten(1).sum(1)
 
-    def _variance(self, like: Tensor) -> Tensor:
+    def variance(self, like: Tensor) -> Tensor:
+        """std² on the device and in the dtype of another tensor."""
         return torch.as_tensor(self.std).to(like) ** 2
 
 
-class _View:
-    """One answer of a denoiser at (x, t), the linear maps that belong to it, and r = y - A x̂0."""
-
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        measurement: Measurement,
-        schedule: Schedule,
-        call: tuple[State, Tensor, Mask, Cond],
-        jacobian_below: float,
-    ) -> None:
-        x, self.t, self.mask, cond = call
-        self.schedule, self._measurement, self._below = schedule, measurement, jacobian_below
-        with graph() if jacobian_below else torch.no_grad():
-            self._here = leaves(x) if jacobian_below else x
-            self.x0 = denoiser(self._here, self.t, self.mask, cond)
-        with graph():
-            self._clean = leaves(parts(self.x0))
-            self._negative = measurement.residual(self._clean, self.mask)
-        self.r = self._negative.detach()
-        self.variance = measurement._variance(self.r)
-        self._factor = tweedie_factor(schedule, self.t)
-
-    def adjoint(self, v: Tensor) -> State:
-        """Aᵀ v."""
-        return pull({"y": self._negative}, self._clean, {"y": -v})
-
-    def forward(self, change: State) -> Tensor:
-        """A applied to a state in which unnamed components are zero."""
-        state = {k: change.get(k, torch.zeros_like(v)) for k, v in self.x0.items()}
-        return self._measurement.made(state, self.mask).detach()
-
-    def covariance(self, change: State) -> State:
-        """(sigma² / alpha) Jᵀ, as the network has it, or r² I where that is not believed."""
-        left = remaining_variance(self.schedule, self.t)
-        if not self._below:
-            return scaled(change, left)
-        near = noise_ratio(self.schedule, self.t) < self._below
-        slope = scaled(pull(self.x0, self._here, change), torch.where(near, self._factor, 0.0))
-        return added(slope, change, torch.where(near, 0.0, left))
-
-    def solve(self, prior: Callable[[State], State], iterations: int) -> Tensor:
-        """(std² + A prior Aᵀ)⁻¹ r."""
-        return conjugate_gradients(
-            lambda v: self.variance * v + self.forward(prior(self.adjoint(v))), self.r, iterations
-        )
-
-
-def conjugate_gradients(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+def conjugate_gradients(matrix: Product, b: Tensor, iterations: int) -> Tensor:
     """matrix⁻¹ b for each sample of b (B, ...), from zero (Hestenes and Stiefel 1952). A sample for which a
     direction has no positive curvature, or nothing is left to do, stays where it is."""
     x, r, p = torch.zeros_like(b), b, b
@@ -152,16 +108,55 @@ def conjugate_gradients(matrix: Callable[[Tensor], Tensor], b: Tensor, iteration
     return x
 
 
+def _solver(iterations: int) -> Solve:
+    """By conjugate gradients."""
+    return lambda r, noise, product: conjugate_gradients(product, r, iterations)
+
+
 def _posterior(
     denoiser: Denoiser,
     measurement: Measurement,
     schedule: Schedule,
-    correction: Callable[[_View], State],
+    solve: Solve,
     jacobian_below: float,
+    within: Variance | None = None,
+    before: Variance | None = None,
 ) -> Denoiser:
+    """x̂0 + K Aᵀ solve(r, std², v ↦ (std² + A V Aᵀ) v) with r = y - A x̂0. within, before: the variances V and
+    K at t (B,), where they are not the network's."""
+
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        view = _View(denoiser, measurement, schedule, (x, t, mask, cond), jacobian_below)
-        return added(view.x0, correction(view), torch.ones_like(t))
+        with graph() if jacobian_below else torch.no_grad():
+            here = leaves(x) if jacobian_below else x
+            x0 = denoiser(here, t, mask, cond)
+        with graph():
+            clean = leaves(parts(x0))
+            residual = measurement.residual(clean, mask)
+        r = residual.detach()
+        noise, factor = measurement.variance(r), tweedie_factor(schedule, t)
+        near = noise_ratio(schedule, t) < jacobian_below
+        left = remaining_variance(schedule, t)
+        own = None if jacobian_below else left
+        v_given, k_given = (own if given is None else given(t) for given in (within, before))
+
+        def adjoint(v: Tensor) -> State:
+            return pull({"y": residual}, clean, {"y": -v})
+
+        def covariance(change: State, given: Tensor | None) -> State:
+            """The variance given, or (sigma² / alpha) Jᵀ, as the network has it, and r² I where that is not
+            believed."""
+            if given is not None:
+                return scaled(change, given)
+            slope = scaled(pull(x0, here, change), torch.where(near, factor, 0.0))
+            return added(slope, change, torch.where(near, 0.0, left))
+
+        def product(v: Tensor) -> Tensor:
+            change = covariance(adjoint(v), v_given)
+            whole = {k: change.get(k, torch.zeros_like(value)) for k, value in clean.items()}
+            return noise * v + measurement.made(whole, mask).detach()
+
+        change = covariance(adjoint(solve(r, noise, product)), k_given)
+        return added(x0, change, torch.ones_like(t))
 
     return informed
 
@@ -183,13 +178,12 @@ def dps(
     if bool((torch.as_tensor(measurement.std) == 0).any()):
         raise UsageError("dps needs a std above 0; mmps, pigdm and diffpir do without")
 
-    def correction(view: _View) -> State:
-        weighted = view.r / view.variance.sqrt()
-        rms = (inner(weighted, weighted, None) / (view.r != 0).flatten(1).sum(1).clamp(min=1)).sqrt()
-        v = weighted / view.variance.sqrt() / per_sample(rms.clamp(min=1e-12), view.r)
-        return view.covariance(view.adjoint(scale * v))
+    def weighted(r: Tensor, noise: Tensor, product: Product) -> Tensor:
+        units = r / noise.sqrt()
+        rms = (inner(units, units, None) / (r != 0).flatten(1).sum(1).clamp(min=1)).sqrt()
+        return scale * (units / noise.sqrt() / per_sample(rms.clamp(min=1e-12), r))
 
-    return _posterior(denoiser, measurement, schedule, correction, jacobian_below)
+    return _posterior(denoiser, measurement, schedule, weighted, jacobian_below)
 
 
 def pigdm(
@@ -209,12 +203,10 @@ def pigdm(
         iterations: most steps of conjugate gradients, each one A and one Aᵀ.
     """
 
-    def correction(view: _View) -> State:
-        r2 = remaining_variance(view.schedule, view.t, sigma_data)
-        v = view.solve(lambda change: scaled(change, r2), iterations)
-        return view.covariance(view.adjoint(v))
+    def r2(t: Tensor) -> Tensor:
+        return remaining_variance(schedule, t, sigma_data)
 
-    return _posterior(denoiser, measurement, schedule, correction, jacobian_below)
+    return _posterior(denoiser, measurement, schedule, _solver(iterations), jacobian_below, within=r2)
 
 
 def mmps(
@@ -231,11 +223,7 @@ def mmps(
         iterations: most steps of conjugate gradients, each one more derivative of the network.
         jacobian_below: see the module; 0 differentiates nothing.
     """
-
-    def correction(view: _View) -> State:
-        return view.covariance(view.adjoint(view.solve(view.covariance, iterations)))
-
-    return _posterior(denoiser, measurement, schedule, correction, jacobian_below)
+    return _posterior(denoiser, measurement, schedule, _solver(iterations), jacobian_below)
 
 
 def diffpir(
@@ -257,12 +245,10 @@ def diffpir(
     if not strength > 0:
         raise UsageError(f"strength must be above 0, got {strength!r}")
 
-    def correction(view: _View) -> State:
-        variance = (torch.exp(-view.schedule.log_snr(view.t)) / strength).clamp(max=LARGEST_VARIANCE)
-        v = view.solve(lambda change: scaled(change, variance), iterations)
-        return scaled(view.adjoint(v), variance)
+    def trusted(t: Tensor) -> Tensor:
+        return (torch.exp(-schedule.log_snr(t)) / strength).clamp(max=LARGEST_VARIANCE)
 
-    return _posterior(denoiser, measurement, schedule, correction, jacobian_below=0.0)
+    return _posterior(denoiser, measurement, schedule, _solver(iterations), 0.0, trusted, trusted)
 
 
 def remaining_variance(schedule: Schedule, t: Tensor, sigma_data: float = 1.0) -> Tensor:
