@@ -37,6 +37,8 @@ Cond = Mapping[str, Tensor]
 Processes = Mapping[str, Process]
 Network = Callable[[State, Tensor, Mask, Cond], State]
 Denoiser = Callable[[State, Tensor, Mask, Cond], State]
+#: a and b of x̂0 = a x + b F(x), from alpha and sigma
+Combine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 #: log_snr is cut to this range for networks, so that both ends of time give finite inputs
 LOG_SNR_RANGE = 30.0
@@ -137,12 +139,8 @@ def _answered(network: Network, schedule: Schedule, autocast: torch.dtype | None
 
 
 def _combined(
-    network: Network,
-    schedule: Schedule,
-    autocast: torch.dtype | None,
-    combine: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    network: Network, schedule: Schedule, autocast: torch.dtype | None, combine: Combine
 ) -> Denoiser:
-    """x̂0 = a x + b F(x) with a and b from alpha and sigma."""
     answered = _answered(network, schedule, autocast)
 
     def combined(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:

@@ -163,28 +163,19 @@ def apg(
     return guided
 
 
-def autoguidance(
-    denoiser: Denoiser,
-    weaker: Denoiser,
-    scale: float,
-    interval: Interval | None = None,
-    schedule: Schedule | None = None,
-) -> Denoiser:
+def autoguidance(denoiser: Denoiser, weaker: Denoiser, scale: float) -> Denoiser:
     """Autoguidance (Karras et al. 2024, eq. 3): away from the errors of a weaker model of the same data and
     conditions, one that is smaller or less trained: x̂0 = weaker + scale (denoiser - weaker).
 
     Args:
         scale: 1 is no guidance.
-        interval, schedule: as in `cfg`.
     """
-    weight = strength(scale, interval, schedule)
-    if scale == 1:
-        return denoiser
 
     def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        return _beyond(weaker(x, t, mask, cond), denoiser(x, t, mask, cond), weight(t))
+        factor = torch.full_like(t, scale)
+        return _beyond(weaker(x, t, mask, cond), denoiser(x, t, mask, cond), factor)
 
-    return guided
+    return denoiser if scale == 1 else guided
 
 
 def halves(denoiser: Denoiser, null: Cond) -> Halves:

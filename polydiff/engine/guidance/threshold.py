@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor
 
@@ -12,16 +10,13 @@ from polydiff.engine.processes.base import per_sample
 from polydiff.errors import UsageError
 
 
-def threshold(
-    denoiser: Denoiser, limit: float, quantile: float = 0.995, components: Collection[str] | None = None
-) -> Denoiser:
+def threshold(denoiser: Denoiser, limit: float, quantile: float = 0.995) -> Denoiser:
     """Dynamic thresholding (Saharia et al. 2022, section 2.3): x̂0 is cut at the quantile of its magnitudes
     and scaled down to the limit, wherever that quantile is beyond the limit.
 
     Args:
         limit: the largest magnitude of data, in the state's units.
         quantile: over the real entries of one sample and component; 1 only scales.
-        components: which ones, all by default.
 
     Errors: UsageError for a limit that is not positive, or a quantile outside 0 to 1.
     """
@@ -32,7 +27,7 @@ def threshold(
 
     def bounded(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         answer = dict(denoiser(x, t, mask, cond))
-        for name in parts(answer) if components is None else components:
+        for name in parts(answer):
             value = answer[name]
             bound = _quantile(value.abs(), mask.get(name), quantile).clamp(min=limit)
             bound = per_sample(bound, value)

@@ -74,15 +74,11 @@ def from_matrix(m: Tensor) -> Tensor:
     entries = [ww, wx, wy, wz, wx, xx, xy, xz, wy, xy, yy, yz, wz, xz, yz, zz]
     k = torch.stack(entries, -1).unflatten(-1, (4, 4))
     for _ in range(_SQUARINGS):
-        k = k / _trace(k)
+        k = k / (k[..., 0, 0] + k[..., 1, 1] + k[..., 2, 2] + k[..., 3, 3])[..., None, None]
         k = sum(k[..., :, n : n + 1] * k[..., n : n + 1, :] for n in range(4))
     longest = torch.stack([k[..., n, n] for n in range(4)], -1).argmax(-1, keepdim=True)
     column = longest[..., None].expand(*longest.shape[:-1], 4, 1)
     return normalised(torch.gather(k, -1, column)[..., 0])
-
-
-def _trace(k: Tensor) -> Tensor:
-    return (k[..., 0, 0] + k[..., 1, 1] + k[..., 2, 2] + k[..., 3, 3])[..., None, None]
 
 
 def exp(v: Tensor) -> Tensor:
