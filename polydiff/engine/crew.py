@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -47,10 +47,9 @@ class Crew(Generic[P, A]):
         work: Callable[[P], float],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.width = 1
-        self._make, self._most, self._work, self._clock = make, most, work, clock
-        self._rates: list[float] = []  # of each width that was tried, after that of a cold start
-        self._trying = most > 1
+        self._make, self._work, self._clock = make, work, clock
+        self._widths = _widths(most)
+        self.width = next(self._widths)
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(most)
 
@@ -65,22 +64,23 @@ class Crew(Generic[P, A]):
         """The answers to at most `width` requests."""
         begun = self._clock()
         answers = list(self._pool.map(self._make, batch, [self._check] * len(batch)))
-        if self._trying and len(batch) == self.width:
-            self._judge(sum(map(self._work, batch)) / (self._clock() - begun))
+        if len(batch) == self.width:
+            self.width = self._widths.send(sum(map(self._work, batch)) / (self._clock() - begun))
         return answers
 
     def _check(self) -> None:
         if self._stop.is_set():
             raise Stopped
 
-    def _judge(self, rate: float) -> None:
-        self._rates.append(rate)
-        tried = self._rates[1:]
-        if not tried:
-            return
-        worse = len(tried) > 1 and rate < GAIN * tried[-2]
-        self._trying = not worse and 2 * self.width <= self._most
-        if worse:
-            self.width //= 2
-        elif self._trying:
-            self.width *= 2
+
+def _widths(most: int) -> Generator[int, float, None]:
+    """Which width to take next, told how much work a second the one before did."""
+    yield 1  # a cold start, which says nothing
+    width, rate = 1, (yield 1)
+    while 2 * width <= most:
+        doubled = yield 2 * width
+        if doubled < GAIN * rate:
+            break
+        width, rate = 2 * width, doubled
+    while True:
+        yield width
