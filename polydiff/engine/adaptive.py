@@ -6,7 +6,7 @@ The probability-flow ODE in lambda = log(alpha / sigma) is, for y = x / alpha (L
 
 Each sample has steps of its own: all of a batch share a network call, at different times, so a sample is the
 same in any company. The error is estimated by an embedded formula of the order below, and the next step
-follows from the last two errors (Söderlind 2003, PI control).
+follows from the last three errors (Söderlind 2003, PID control).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ RK45 = Formula(
 
 FORMULAS = {3: RK23, 5: RK45}
 
-#: proportional and integral coefficients of the step control
-_PROPORTIONAL, _INTEGRAL = 0.4, 0.3
+#: proportional, integral and derivative coefficients of the step control
+PID = (0.4, 0.3, 0.0)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def adaptive(
     order: int = 5,
     rtol: float = 1e-3,
     atol: float = 1e-3,
+    pid: tuple[float, float, float] = PID,
     max_calls: int = 10_000,
 ) -> Adaptive:
     """Follow the ODE from the start of a run, at t = 1, to t = 0.
@@ -100,6 +101,7 @@ def adaptive(
         order: 3, of Bogacki and Shampine's pair 2(3), or 5, of Dormand and Prince's pair 4(5).
         rtol, atol: what the root mean square, over real entries of all components together, of each step's
             error in y / (atol + rtol |y|) may be.
+        pid: proportional, integral and derivative coefficients of the step control.
         max_calls: where to give up.
 
     The first step, where alpha = 0, and the last, to sigma = 0, are DDIM steps.
@@ -113,7 +115,7 @@ def adaptive(
         flow = Flow(denoiser, processes, schedule, run.x, mask or {}, cond or {}, max_calls)
         lam, y = flow.begin()
         end = -math.log(SIGMA_MIN)
-        y, accepted, rejected = integrate(flow, lam, end, y, FORMULAS[order], rtol, atol)
+        y, accepted, rejected = integrate(flow, lam, end, y, FORMULAS[order], rtol, atol, pid)
         last = flow.denoised(*flow.at(torch.full_like(lam, end), y))
         return Adaptive({**flow.carried, **last}, flow.calls, accepted, rejected)
 
@@ -184,12 +186,20 @@ class Flow:
 
 
 def integrate(
-    flow: Flow, place: Tensor, end: float, y: State, formula: Formula, rtol: float, atol: float
+    flow: Flow,
+    place: Tensor,
+    end: float,
+    y: State,
+    formula: Formula,
+    rtol: float,
+    atol: float,
+    pid: tuple[float, float, float] = PID,
 ) -> tuple[State, Tensor, Tensor]:
     """y at `end`, from y at `place` (B,) below it, and for each sample the steps taken and refused."""
     if not (rtol > 0 and atol > 0):
         raise UsageError(f"rtol and atol must be positive, got {rtol:g} and {atol:g}")
-    step, past = ((end - place) / 20).clamp(min=1e-3), torch.ones_like(place)
+    (p, i, d), order = pid, formula.order
+    step, past = ((end - place) / 20).clamp(min=1e-3), torch.ones(2, *place.shape).to(place)
     accepted = torch.zeros_like(place, dtype=torch.int64)
     rejected = torch.zeros_like(accepted)
     slope = flow.slope(place, y)
@@ -210,10 +220,10 @@ def integrate(
         zero = {name: torch.zeros_like(value) for name, value in y.items()}
         error = flow.error(_combined(zero, slopes, formula.error, h), scale).clamp(min=1e-10)
         good = todo & (error <= 1)
-        now = error ** (-(_PROPORTIONAL + _INTEGRAL) / formula.order)
-        factor = (0.9 * now * past ** (_PROPORTIONAL / formula.order)).clamp(0.2, 5.0)
+        factor = error ** (-(p + i + d) / order) * past[0] ** ((p + 2 * d) / order) * past[1] ** (-d / order)
+        factor = (0.9 * factor).clamp(0.2, 5.0)
         step = torch.where(todo, h * torch.where(good, factor, factor.clamp(max=0.9)), step)
-        past = torch.where(good, error, past)
+        past = torch.where(good, torch.stack([error, past[0]]), past)
         place = torch.where(good, place + h, place)
         y = {name: _where(good, target[name], value) for name, value in y.items()}
         slope = {name: _where(good, slopes[-1][name], value) for name, value in slope.items()}

@@ -64,12 +64,13 @@ def test_fifth_order_needs_fewer_calls_where_much_is_asked() -> None:
     assert calls[1] < calls[0] / 2
 
 
-def test_a_mixture_ends_where_small_steps_end() -> None:
+@pytest.mark.parametrize("pid", [(0.4, 0.3, 0.0), (0.0, 1.0, 0.0), (0.3, 0.3, 0.1)])
+def test_a_mixture_ends_where_small_steps_end(pid: tuple[float, float, float]) -> None:
     schedule, problem = EDM(), mixture()
     run = begun(schedule, [3, 4])
     y = problem.path(run.x["x"], torch.linspace(-math.log(80), -math.log(SIGMA_MIN), 80).tolist())[-1]
     exact = problem.denoise(y, 1.0, SIGMA_MIN)
-    result = adaptive(denoiser(problem, schedule), PROCESSES, schedule, run, rtol=1e-6, atol=1e-6)
+    result = adaptive(denoiser(problem, schedule), PROCESSES, schedule, run, rtol=1e-6, atol=1e-6, pid=pid)
     assert torch.allclose(result.x["x"], exact, atol=1e-5)
     assert (result.accepted > 5).all()
     assert result.nfe == 6 * int((result.accepted + result.rejected).max()) + 2

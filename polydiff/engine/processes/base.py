@@ -111,7 +111,7 @@ def superposed(points: Tensor, onto: Tensor, chosen: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What `denoisers.Precondition` multiplies with, float64 (B,): see there for the first three. ratio is
+    """What `denoisers.precondition` multiplies with, float64 (B,): see there for the first three. ratio is
     sigma / alpha, infinite where there is no signal."""
 
     skip: Tensor
