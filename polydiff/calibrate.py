@@ -11,17 +11,12 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-
 from polydiff.conditions import Categorical, Real
 from polydiff.engine.calibration import Case, Problem, best_start, check_processes, distances
 from polydiff.engine.calibration import calibrate as fit
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.guidance import inpaint
+from polydiff.engine.guidance import keeping
 from polydiff.engine.noise import uniform
-from polydiff.engine.processes import Process
-from polydiff.engine.requests import Request, begin
+from polydiff.engine.requests import begin
 from polydiff.engine.sampling import sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
@@ -202,44 +197,18 @@ def reference_problem(
         replace(request, seed=seed, source=source)
         for (_, request), seed, source in zip(plan.asks, seeds, dealt, strict=True)
     ]
-    denoiser, processes = plan.denoiser(), model.domain.processes()
-    if keep is not None:
-        denoiser = keeping(denoiser, processes, model.schedule)
+    processes = model.domain.processes()
+    denoiser = keeping(plan.denoiser(), processes, model.schedule)
     together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
     def cases() -> Iterator[Case]:
         for first in range(0, len(asked), together):
             batch = [engine_request(model, request, None) for request in asked[first : first + together]]
             run, mask, cond = begin(processes, model.schedule, table, batch, plan.device)
-            cond |= {name: value.to(plan.device) for name, value in kept(batch).items()}
             last = deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()
             yield Case(run, last.x, mask, cond)
 
     return Problem(denoiser, processes, model.schedule, tuple(cases()), together)
-
-
-def kept(batch: Sequence[Request]) -> dict[str, Tensor]:
-    """What is kept of the sources of a micro-batch, padded, as the conditions that `keeping` reads."""
-    found = {}
-    for name in batch[0].keep or {}:
-        found[f"known/{name}"] = pad_sequence([(one.known or {})[name] for one in batch], batch_first=True)
-        found[f"keep/{name}"] = pad_sequence([(one.keep or {})[name] for one in batch], batch_first=True)
-    return found
-
-
-def keeping(denoiser: Denoiser, processes: Mapping[str, Process], schedule: Schedule) -> Denoiser:
-    """A denoiser that reads what it is to keep from its conditions: so runs that keep different things can
-    share a call."""
-
-    def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        known, keep = (
-            {name.removeprefix(kind): value for name, value in cond.items() if name.startswith(kind)}
-            for kind in ("known/", "keep/")
-        )
-        rest = {name: value for name, value in cond.items() if not name.startswith(("known/", "keep/"))}
-        return inpaint(denoiser, known, keep, processes, schedule)(x, t, mask, rest)
-
-    return informed
 
 
 def examples_of(model: Model, sources: Sequence[Any], keep: str | None) -> list[Any]:

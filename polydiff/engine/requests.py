@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polydiff.engine.crew import Crew
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.guidance import inpaint, overlay
+from polydiff.engine.guidance import keep_exactly, keeping, kept_conditions
 from polydiff.engine.memory import halved_to_fit
 from polydiff.engine.nodes import with_levels
 from polydiff.engine.packing import RATIO, Ladder, together
@@ -100,6 +100,7 @@ def sample_jobs(
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    denoiser = keeping(denoiser, processes, schedule)
     made = partial(
         sample_batch,
         processes=processes,
@@ -155,8 +156,9 @@ def begin(
     device: torch.device | str = "cpu",
     lengths: Mapping[str, int] | None = None,
 ) -> tuple[Run, dict[str, Tensor], dict[str, Tensor]]:
-    """Requests as one micro-batch before its first row: the run, its mask and its conditions. The first axis
-    is padded to `lengths`, by default to the longest of the batch."""
+    """Requests as one micro-batch before its first row: the run, its mask and its conditions, among which is
+    what they keep, for a denoiser of `keeping`. The first axis is padded to `lengths`, by default to the
+    longest of the batch."""
     shapes = _padded(processes, batch, lengths)
     mask = {}
     for name, shape in shapes.items():
@@ -172,7 +174,9 @@ def begin(
     noisy = _gather([request.noisy for request in batch], shapes, device, "noisy")
     seeds = [request.seed for request in batch]
     run = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
-    return run, mask, cond
+    keep = _gather([request.keep for request in batch], shapes, device, None)
+    known = _gather([request.known for request in batch], shapes, device, None)
+    return run, mask, cond | kept_conditions(known, keep, processes, run.seeds)
 
 
 def sample_batch(
@@ -187,22 +191,17 @@ def sample_batch(
     inference: bool = False,
     loop: Finish = finish,
 ) -> list[State]:
-    """The states of one micro-batch, without padding; see `begin` for `lengths`.
+    """The states of one micro-batch, without padding; see `begin` for `lengths`. The denoiser is one of
+    `keeping`.
 
     inference: whether the rows are done in inference mode, which is faster and forbids the denoiser to
     differentiate.
     loop: what does the rows; `captured.finish_for` knows the fastest for a device.
     """
     first, mask, cond = begin(processes, schedule, table, batch, device, lengths)
-    shapes = _padded(processes, batch, lengths)
-    keep = _gather([request.keep for request in batch], shapes, device, None)
-    if keep:
-        known = _gather([request.known for request in batch], shapes, device, None)
-        keep = {name: value.bool() for name, value in keep.items()}
-        denoiser = inpaint(denoiser, known, keep, processes, schedule, first.seeds)
     with torch.inference_mode(inference):
         last = loop(denoiser, processes, table, first, mask, cond, callbacks)
-    x = overlay(last.x, known, keep, processes) if keep else last.x
+    x = keep_exactly(last.x, cond, processes)
     return [
         # a copy is no inference tensor, and lets the padding go
         {name: x[name][place, :length].clone() for name, length in _lengths(processes, request).items()}

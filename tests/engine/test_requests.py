@@ -6,14 +6,17 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES
 
+from polydiff.engine.captured import Captured
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.requests import Request, default_batch_size, sample_requests
+from polydiff.engine.requests import Request, alone, default_batch_size, sample_jobs, sample_requests
+from polydiff.engine.sampling import finish
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 
 EDM = ALL_SCHEDULES["edm"]
 TABLE = make_table("adams", EDM, 4)
 X = {"x": Gaussian()}
+KEEP = torch.tensor([[True, False, True], [False, False, True], [True, False, False], [False, True, True]])
 
 
 def shrink(x, t, mask, cond):
@@ -120,3 +123,26 @@ def test_requests_that_do_not_fit_are_named(wanted, message):
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(UsageError, match="batch_size"):
         list(sample_requests(shrink, X, EDM, TABLE, [Request({"x": (2, 1)}, 0)], batch_size=0))
+
+
+def test_batches_that_keep_other_things_are_one_recorded_step():
+    """What is kept is data of a step, so that a graph need not be recorded anew for each batch."""
+    steps, made = Captured(graphs=False), []
+    wanted = [
+        Request({"x": (3, 1)}, seed, known={"x": torch.full((3, 1), 0.1 * seed)}, keep={"x": KEEP[seed]})
+        for seed in range(4)
+    ]
+    for loop in (finish, steps):
+        jobs = map(alone, wanted)
+        made.append(list(sample_jobs(shrink, X, EDM, TABLE, jobs, batch_size=2, loop=loop)))
+    assert len(steps._steps) == 1
+    for plain, recorded, request in zip(*made, wanted, strict=True):
+        assert torch.equal(plain["x"], recorded["x"])
+        kept = request.keep["x"]
+        assert torch.equal(recorded["x"][kept], request.known["x"][kept])
+        assert not torch.equal(recorded["x"][~kept], request.known["x"][~kept])
+
+
+def test_what_is_kept_needs_its_values():
+    with pytest.raises(UsageError, match="part of 'x' is to be kept, but its known values are not given"):
+        list(sample_requests(shrink, X, EDM, TABLE, [Request({"x": (3, 1)}, 1, keep={"x": KEEP[0]})]))

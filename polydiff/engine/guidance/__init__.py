@@ -10,7 +10,7 @@ What a guidance must remember from call to call (`apg`) travels in the Run; see 
 """
 
 from polydiff.engine.guidance.contrast import apg, autoguidance, cfg, cfg_zero
-from polydiff.engine.guidance.keep import inpaint, overlay
+from polydiff.engine.guidance.keep import inpaint, keep_exactly, keeping, kept_conditions, overlay
 from polydiff.engine.guidance.steer import classifier, steer
 from polydiff.engine.guidance.threshold import threshold
 
@@ -21,6 +21,9 @@ __all__ = [
     "cfg_zero",
     "classifier",
     "inpaint",
+    "keep_exactly",
+    "keeping",
+    "kept_conditions",
     "overlay",
     "steer",
     "threshold",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -138,6 +138,9 @@ class Process(Protocol):
     `either` decide without asking the device, and arithmetic is the same on both.
     """
 
+    #: whether long steps lead off the path of `corrupt` to an x0 that is known
+    strays: ClassVar[bool] = False
+
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the normals that one sample of `shape` needs."""
         ...
@@ -175,13 +178,6 @@ class Process(Protocol):
     def target(self, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         """What a denoiser that knew x0 would answer at x. Its mean given x is the x̂0 that solvers need."""
         return x0
-
-    def shown(
-        self, x: Tensor, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
-    ) -> Tensor:
-        """What a network sees at t of the entries of x that are known to be x0: x itself where a row of any
-        length leads to x0 along the path of `corrupt`."""
-        return x
 
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         """The read-out h = p x + q x̂0 of one network call, x̂0 projected first."""

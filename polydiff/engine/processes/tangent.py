@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -71,6 +71,9 @@ class Tangent(Process, Protocol):
     """A process on a space with exp and log. A read-out is kept as (B, N, features): the point it was made
     at, the tangent vector q v, and m."""
 
+    #: the flow to a known point begins all at once, where noise is about as large as the space
+    strays: ClassVar[bool] = True
+
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Where the geodesic from x along the tangent vector v ends."""
         ...
@@ -100,13 +103,6 @@ class Tangent(Process, Protocol):
 
     def target(self, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         return self.exp(x, self.pull(self.log(x, x0), noise_ratio(schedule, t)))
-
-    def shown(
-        self, x: Tensor, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
-    ) -> Tensor:
-        """x0 noised to t: the flow to a known point begins all at once, where noise is about as large as the
-        space, and long steps do not follow it."""
-        return self.corrupt(x0, noise, t, schedule, mask)
 
     def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
         weight = row.p * self.unit(levels_of(row).here) + row.q
