@@ -151,7 +151,10 @@ def test_the_command_writes_into_the_folder_and_reports(run: Any, folder: Path) 
     code, out, _ = run("sample", folder, "--steps", 3, "--dry-run", "--json")
     assert json.loads(out)["solver"] == "calibrated"
     code, out, _ = run("solvers", "--show", f"{folder}", "--steps", 3)
+    assert code == 0
     assert out.startswith("calibrated on calibrated: 3 network calls to t = 0")
+    medians = report["distances"]["unconditioned"]
+    assert f"unconditioned {medians['calibrated_median']:.4f} ({medians['start_median']:.4f})" in out
     code, out, _ = run("solvers", "--show", table_path(folder, 3), "--json")
     assert json.loads(out)["table"] == SavedTable.read(table_path(folder, 3)).table
 

@@ -78,8 +78,10 @@ def _show_calibrated(name: str, steps: int, as_json: bool) -> None:
         echo_json({"file": str(path), **saved.model_dump(mode="json")})
         return
     click.echo(str(saved.solver_table(saved.schedule, str(path))))
-    found = ", ".join(f"{key} {value:.4f}" for key, value in saved.distances.items())
-    click.echo(f"tuned to {saved.model} from {saved.start}; distance on unseen seeds: {found}")
+    found = ", ".join(
+        f"{asked} {of.calibrated_median:.4f} ({of.start_median:.4f})" for asked, of in saved.distances.items()
+    )
+    click.echo(f"tuned to {saved.model} from {saved.start}; median distance on unseen seeds: {found}")
 
 
 def _list(as_json: bool) -> None:
