@@ -37,7 +37,8 @@ from polydiff.errors import UsageError
 DIFFERENCE = 0.01
 #: multiples of the Jacobian's own curvature that are tried as damping
 DAMPING = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-#: a round that brings the samples nearer by less than this, in the mean of the loss, is the last
+#: rounds over all cases in turn that bring the samples nearer by less than this, in the mean of the loss,
+#: are the last
 WORTHWHILE = 0.01
 #: cases that a round differentiates, at least: they take turns, and all of them judge the step
 DIFFERENTIATED = 4
@@ -187,7 +188,7 @@ def _normal_equations(
     curvature, slope = np.zeros((size, size)), np.zeros(size)
     tables = [_deep(here.moved(DIFFERENCE * one), problem.schedule) for one in np.eye(size)]
     split = weights.sqrt().split([len(case.run.seeds) for case in problem.cases])
-    for case, runs, root in list(zip(problem.cases, states, split, strict=True))[chosen]:
+    for case, runs, root in zip(problem.cases[chosen], states[chosen], split[chosen], strict=True):
         samples += len(case.run.seeds)
         r, root = problem.difference(case, runs[-1]), root[:, None].to(case.run.seeds.device)
         moved = [

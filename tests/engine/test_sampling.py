@@ -9,6 +9,7 @@ import torch
 from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, SINGLESTEP, finish, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from polydiff.engine.denoisers import coefficients, precondition
@@ -16,6 +17,7 @@ from polydiff.engine.grids import karras
 from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.processes.base import linear_combination
 from polydiff.engine.requests import Request, sample_requests
 from polydiff.engine.sampling import Run, load_run, sample, save_run, start, step
 from polydiff.engine.solvers import make_table
@@ -234,6 +236,17 @@ def test_the_arithmetic_of_a_step_is_a_handful_of_operations(case, schedule):
     order = case[1].get("order", 3 if case[0] in ("adams", "sa") else 2)
     extra = table.stochastic and case[0] in SINGLESTEP  # noise on top of a step that is no plain combination
     assert max(map(operations, table.rows)) <= max(4, order + 2) + extra + (case[0] == "sa")
+
+
+def test_a_weight_that_was_kept_knows_nothing_of_where_it_was_made():
+    """Weights are kept as tensors: not one that a fake mode or another default device made."""
+    with FakeTensorMode():
+        linear_combination([(0.7310585, torch.zeros(3)), (0.5, torch.ones(3))])
+    with torch.device("meta"):
+        linear_combination([(0.7310586, torch.zeros(3)), (0.5, torch.ones(3))])
+    for weight in (0.7310585, 0.7310586):
+        made = linear_combination([(weight, torch.ones(3)), (0.5, torch.ones(3))])
+        assert torch.equal(made, torch.full((3,), weight) + 0.5)
 
 
 @pytest.mark.parametrize("schedule", ["edm", "ve"])

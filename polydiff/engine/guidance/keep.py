@@ -75,6 +75,8 @@ def keeping(denoiser: Denoiser, processes: Processes, schedule: Schedule) -> Den
 
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         known, keep, noises = _kept(cond)
+        if not keep:
+            return denoiser(x, t, mask, cond)
         own = {name: value for name, value in cond.items() if not name.startswith(_PARTS)}
         return inpaint(denoiser, known, keep, processes, schedule, noises)(x, t, mask, own)
 
