@@ -23,6 +23,7 @@ no slash, names of memories have one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -131,7 +132,7 @@ def _answered(network: Network, schedule: Schedule, autocast: torch.dtype | None
 
     def answered(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         device = next(iter(x.values())).device
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        with nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast):
             output = network(x, c_noise(schedule, t).to(device), mask, cond)
         return {name: value.float() for name, value in output.items()}
 
