@@ -80,6 +80,12 @@ def test_a_linear_combination_is_one_and_is_new(weights):
     assert all(got.data_ptr() != tensor.data_ptr() for tensor in tensors)
 
 
+@given(weight=st.floats(-100, 100), dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16]))
+def test_a_weight_is_no_coarser_than_a_number(weight, dtype):
+    x = torch.randn(64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(linear_combination([(weight, x)]), x * weight)
+
+
 def test_every_registered_process_is_built_without_arguments():
     for make in PROCESSES.values():
         assert make() == make()

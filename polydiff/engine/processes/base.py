@@ -63,7 +63,8 @@ def linear_combination(terms: Sequence[tuple[float, Tensor]], out: Tensor | None
     (weight, first), *rest = [term for term in terms if term[0] != 0] or terms[:1]
     if weight != 1:
         # a fake or otherwise special tensor wants the number itself
-        total = torch.mul(first, _scalar(weight) if type(first) is Tensor else weight, out=out)
+        factor = _scalar(weight, first.dtype) if type(first) is Tensor else weight
+        total = torch.mul(first, factor, out=out)
     elif rest:
         (weight, second), *rest = rest
         total = torch.add(first, second, alpha=weight, out=out)
@@ -75,10 +76,14 @@ def linear_combination(terms: Sequence[tuple[float, Tensor]], out: Tensor | None
 
 
 @lru_cache(4096)
-def _scalar(weight: float) -> Tensor:
-    """A weight as `torch.mul` takes it faster than a float: the weights of a table come again and again."""
+def _scalar(weight: float, state: torch.dtype) -> Tensor:
+    """A weight as `torch.mul` takes it faster than a float: the weights of a table come again and again.
+
+    Of half precision torch multiplies in float32, so the weight is not rounded to less than that.
+    """
+    dtype = state if state in (torch.float32, torch.float64) else torch.float64
     with torch.inference_mode(False):
-        return torch.tensor(weight, dtype=torch.float64, device="cpu")
+        return torch.tensor(weight, dtype=dtype, device="cpu")
 
 
 def filled(value: float | Tensor, count: int, device: torch.device) -> Tensor:
