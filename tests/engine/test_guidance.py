@@ -19,8 +19,9 @@ from polydiff.engine.guidance import (
 )
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
+from polydiff.engine.requests import Request, sample_requests
 from polydiff.engine.sampling import load_run, sample, save_run, start, step
-from polydiff.engine.solvers import make_table
+from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.errors import UsageError
 
 EDM = ALL_SCHEDULES["edm"]
@@ -118,20 +119,33 @@ def test_inpainting_ends_on_the_known_values(case, schedule):
     assert not torch.equal(x[~keep["x"]], known["x"][~keep["x"]])
 
 
-def test_the_kept_part_follows_the_schedule():
-    """x = alpha known + sigma eps with one eps all the way, so the network sees the right noise level."""
+KNOWN, KEPT, EPS = torch.full((6, 2), 0.5), torch.arange(6) < 4, noise(3, "x", 0, (6, 2))[0]
+
+
+def sees_the_right_noise(x, t, mask, cond):
+    """x = alpha known + sigma eps with one eps all the way."""
+    t = float(t[0])
+    assert torch.allclose(x["x"][0, KEPT], ((1 - t) * KNOWN + t * EPS)[KEPT], atol=1e-4)
+    return {"x": x["x"] * 0.1}
+
+
+@pytest.mark.parametrize("options", [{}, {"readout": "x0"}, {"readout": "eps"}])
+def test_the_kept_part_follows_the_schedule(options):
     schedule = ALL_SCHEDULES["rectified_flow"]
-    known, keep = {"x": torch.full((1, 6, 2), 0.5)}, {"x": torch.ones(1, 6, dtype=torch.bool)}
-    table = make_table("adams", schedule, 6)
-    eps = noise(3, "x", 0, (6, 2))
+    table = make_table("adams", schedule, 7, options=options)
+    told = inpaint(sees_the_right_noise, {"x": KNOWN[None]}, {"x": KEPT[None]})
+    finish(told, {"x": Gaussian()}, table, start({"x": Gaussian()}, schedule, table, 3, {"x": (6, 2)}))
 
-    def denoiser(x, t, mask, cond):
-        expected = (1 - t) * 0.5 + t * eps.double()
-        assert torch.allclose(x["x"].double(), expected, atol=1e-4)
-        return x
 
-    run = start({"x": Gaussian()}, schedule, table, 3, {"x": (6, 2)})
-    finish(inpaint(denoiser, known, keep), {"x": Gaussian()}, table, run)
+@pytest.mark.parametrize("steps", [1, 5, 6, 12])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_what_a_request_keeps_is_seen_at_the_right_noise(solver, steps):
+    """By v of another deviation, and by noise that a solver adds, too."""
+    schedule = ALL_SCHEDULES["rectified_flow"]
+    table = make_table(solver, schedule, steps)
+    wanted = Request({"x": (6, 2)}, 3, known={"x": KNOWN}, keep={"x": KEPT})
+    [(_, state)] = sample_requests(sees_the_right_noise, {"x": Gaussian()}, schedule, table, [wanted])
+    assert torch.equal(state["x"][KEPT], KNOWN[KEPT])
 
 
 def test_keep_may_name_single_features_and_single_components():

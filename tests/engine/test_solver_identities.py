@@ -224,6 +224,21 @@ def test_a_table_survives_json_to_the_last_bit(rows):
     assert Table.from_json(table.to_json()) == table
 
 
+def test_few_steps_from_noise_alone_are_on_v_and_what_is_asked_for_is_taken():
+    flow, edm = ALL_SCHEDULES["rectified_flow"], ALL_SCHEDULES["edm"]
+    v = {"readout": "v", "deviation": 4.0}
+    for steps in (5, 6):
+        assert make_table("adams", flow, steps) == make_table("adams", flow, steps, options=v)
+    eps = [(flow, 4, {}), (flow, 7, {}), (edm, 5, {}), (flow, 5, {"weights": "uniform"})]
+    for schedule, steps, options in eps:
+        wanted = {"readout": "eps", **options}
+        assert make_table("adams", schedule, steps, options=options) == make_table(
+            "adams", schedule, steps, options=wanted
+        )
+    with pytest.raises(UsageError, match="readout 'v' only"):
+        make_table("adams", flow, 5, options={"deviation": 2.0})
+
+
 @pytest.mark.parametrize("deviation", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("schedule", ["edm", "cosine", "rectified_flow"])
 def test_v_is_exact_on_a_gaussian_of_its_deviation(schedule, deviation):

@@ -32,8 +32,9 @@ def inpaint(
         noises: standard normals of `noise_shape` for components that long steps lead astray
             (`Process.strays`): the network sees their kept values with this noise, at the level of t.
 
-    The state follows the exact path to the known values there on a vector space, so that the network sees
-    them at the right noise level. Overlay `known` on the result to make it exact to the last bit (`overlay`).
+    On a vector space the state follows the exact path to the known values there by every solver but those on
+    v, so that the network sees them at the right noise level without `noises` too. Overlay `known` on the
+    result to make it exact to the last bit (`overlay`).
     """
     _check(known, keep)
 

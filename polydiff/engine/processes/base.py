@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -144,8 +144,10 @@ class Process(Protocol):
     `either` decide without asking the device, and arithmetic is the same on both.
     """
 
-    #: whether long steps lead off the path of `corrupt` to an x0 that is known
-    strays: ClassVar[bool] = False
+    @property
+    def strays(self) -> bool:
+        """Whether long steps may lead off the path of `corrupt` to an x0 that is known."""
+        return False
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the normals that one sample of `shape` needs."""

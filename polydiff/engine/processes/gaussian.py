@@ -35,6 +35,12 @@ class Gaussian(Process):
     centre: bool = False
     pose_free: bool = False
 
+    @property
+    def strays(self) -> bool:
+        """Not every solver is exact where data is one point. Where only the shape of what is known means
+        something, its place is known in the end only."""
+        return not (self.centre or self.pose_free)
+
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 

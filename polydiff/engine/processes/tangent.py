@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -71,8 +71,10 @@ class Tangent(Process, Protocol):
     """A process on a space with exp and log. A read-out is kept as (B, N, features): the point it was made
     at, the tangent vector q v, and m."""
 
-    #: the flow to a known point begins all at once, where noise is about as large as the space
-    strays: ClassVar[bool] = True
+    @property
+    def strays(self) -> bool:
+        """The flow to a known point begins all at once, where noise is about as large as the space."""
+        return True
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Where the geodesic from x along the tangent vector v ends."""

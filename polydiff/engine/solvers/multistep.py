@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polydiff.engine.grids import FEW_STEPS
+from polydiff.engine.grids import FEW_STEPS, starts_at_noise
 from polydiff.engine.nodes import Node, fill_table, steps_of
 from polydiff.engine.quadrature import UNIFORM_WEIGHTS, exponential_weights
 from polydiff.engine.schedules import Schedule
@@ -25,12 +25,15 @@ from polydiff.engine.solvers.rows import (
 from polydiff.engine.table import Row, Table, trimmed
 from polydiff.errors import UsageError
 
+#: so few steps from noise alone are nearest on v for data of this deviation (benchmarks/README.md)
+V_STEPS, V_DEVIATION = (5, 6), 4.0
+
 
 def adams(
     schedule: Schedule,
     times: Tensor | Sequence[float],
     order: int = 3,
-    readout: str = "eps",
+    readout: str | None = None,
     weights: str | None = None,
     deviation: float = 1.0,
 ) -> Table:
@@ -40,17 +43,20 @@ def adams(
         order: 1 (DDIM on eps and x0) to 4. The first steps use what there is.
         readout: "eps", "x0" or "v", which of the three exact forms is discretised. That of v has no linear
             term: with r = √(alpha² + sigma²) and phi = arctan(sigma / alpha), d(x / r) / d phi = v (Salimans
-            and Ho 2022, appendix D); it is exact where data is N(0, 1), and not where data is one point, so
-            that what is kept of a sample is seen at another noise than it should by a few steps.
+            and Ho 2022, appendix D); it is exact where data is N(0, 1), and not where data is one point. By
+            default v of `V_DEVIATION` where five or six steps begin at noise alone, otherwise eps.
         weights: "exponential" integrates a polynomial in lambda exactly, for steps of any length (Zhang
             and Chen 2023, section 3.2); "uniform" takes the classical weights of equal steps on top of the
             DDIM step, which is iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022). By default
             exponential, and uniform on eps up to FEW_STEPS, where that is nearer.
         deviation: of the Gaussian data for which v is exact: with d alpha in the place of alpha the same form
-            holds for N(0, d²), and eps is its limit for large d. From noise alone 4 is nearest at five and
-            six steps (benchmarks/README.md).
+            holds for N(0, d²), and eps is its limit for large d.
     """
     check_order(order, 4)
+    if readout is None:
+        few = len(times) - 1 in V_STEPS and times[0] == 1 and starts_at_noise(schedule)
+        on_v = few and weights is None and deviation == 1
+        readout, deviation = ("v", V_DEVIATION) if on_v else ("eps", deviation)
     if readout not in ("eps", "x0", "v") or weights not in (None, "exponential", "uniform"):
         raise UsageError(
             f"adams takes readout 'eps', 'x0' or 'v' and weights 'exponential' or 'uniform', "
