@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +59,10 @@ def ours(
 
 
 def linear(name: str, **options: Any) -> Callable[[Denoiser, Inverse, Tensor], Denoiser]:
+    """The denoiser is exact, and so is its Jacobian: it is believed at every noise."""
     method = getattr(posterior, name)
+    if name != "diffpir":
+        options["jacobian_below"] = math.inf
     return lambda denoiser, problem, y: method(denoiser, operator(problem, y), SCHEDULE, **options)
 
 

@@ -17,14 +17,13 @@ within the brackets (V) and before them (K); (sigma² / alpha) Jᵀ, J the netwo
 
 A trained network's J is mostly error where noise is many times larger than data, and is multiplied by that
 noise (docs/guidance.md has figures). `jacobian_below` is the sigma / alpha from which on r² I, what data of
-N(0, I) can still be, stands in its place: about 3 for networks; infinity, the default, for exact denoisers.
+N(0, I) can still be, stands in its place: 3 by default, `math.inf` for an exact denoiser, whose J is right.
 
 Aᵀ comes from A by automatic differentiation, the inverse is applied by conjugate gradients.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,6 +42,8 @@ Product = Callable[[Tensor], Tensor]
 Solve = Callable[[Tensor, Tensor, Product], Tensor]
 Variance = Callable[[Tensor], Tensor]
 
+#: sigma / alpha from which on a network's Jacobian was found to be error, see docs/guidance.md
+BELIEVED_BELOW = 3.0
 #: where the noise of a prior is so large that it stands for no prior at all, in units of data
 LARGEST_VARIANCE = 1e8
 
@@ -121,9 +122,10 @@ def _posterior(
     jacobian_below: float,
     within: Variance | None = None,
     before: Variance | None = None,
+    sigma_data: float = 1.0,
 ) -> Denoiser:
     """x̂0 + K Aᵀ solve(r, std², v ↦ (std² + A V Aᵀ) v) with r = y - A x̂0. within, before: the variances V and
-    K at t (B,), where they are not the network's."""
+    K at t (B,), where they are not the network's. sigma_data: of the data whose r² stands for those."""
 
     def informed(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         with graph() if jacobian_below else torch.no_grad():
@@ -135,7 +137,7 @@ def _posterior(
         r = residual.detach()
         noise, factor = measurement.variance(r), tweedie_factor(schedule, t)
         near = noise_ratio(schedule, t) < jacobian_below
-        left = remaining_variance(schedule, t)
+        left = remaining_variance(schedule, t, sigma_data)
         own = None if jacobian_below else left
         v_given, k_given = (own if given is None else given(t) for given in (within, before))
 
@@ -166,7 +168,7 @@ def dps(
     measurement: Measurement,
     schedule: Schedule,
     scale: float = 1.0,
-    jacobian_below: float = math.inf,
+    jacobian_below: float = BELIEVED_BELOW,
 ) -> Denoiser:
     """Diffusion posterior sampling (Chung et al. 2023, eq. 16): x̂0 stands for x0, with no doubt left.
 
@@ -192,7 +194,7 @@ def pigdm(
     schedule: Schedule,
     sigma_data: float = 1.0,
     iterations: int = 20,
-    jacobian_below: float = math.inf,
+    jacobian_below: float = BELIEVED_BELOW,
 ) -> Denoiser:
     """Pseudoinverse-guided diffusion (Song et al. 2023, eq. 7 and 8): V = r² I, where
     r² = sigma² s² / (alpha² s² + sigma²) is the covariance of what data N(0, s² I) can still be. Exact for
@@ -206,7 +208,10 @@ def pigdm(
     def r2(t: Tensor) -> Tensor:
         return remaining_variance(schedule, t, sigma_data)
 
-    return _posterior(denoiser, measurement, schedule, _solver(iterations), jacobian_below, within=r2)
+    solve = _solver(iterations)
+    return _posterior(
+        denoiser, measurement, schedule, solve, jacobian_below, within=r2, sigma_data=sigma_data
+    )
 
 
 def mmps(
@@ -214,10 +219,11 @@ def mmps(
     measurement: Measurement,
     schedule: Schedule,
     iterations: int = 3,
-    jacobian_below: float = math.inf,
+    jacobian_below: float = BELIEVED_BELOW,
 ) -> Denoiser:
     """Moment matching posterior sampling (Rozet et al. 2024, eq. 15 and 17): V is the network's own.
-    Exact for Gaussian data of any covariance, with as many iterations as y has entries.
+    Exact for Gaussian data of any covariance, with as many iterations as y has entries and the Jacobian
+    believed throughout.
 
     Args:
         iterations: most steps of conjugate gradients, each one more derivative of the network.

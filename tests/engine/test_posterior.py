@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import pytest
@@ -44,7 +45,8 @@ def test_a_gaussian_gets_the_exact_posterior_mean(method, kind, schedule, t):
     schedule, time = ALL_SCHEDULES[schedule], torch.full((2,), t, dtype=torch.float64)
     alpha, sigma = schedule.alpha(time[0]), schedule.sigma(time[0])
     x = noise([1, 2], "x", 0, (1, 3), torch.float64) * (alpha**2 + sigma**2).sqrt()
-    found = method(prior(kind).denoiser(schedule), SEEN, schedule)({"x": x}, time, {}, {})["x"][:, 0]
+    informed = method(prior(kind).denoiser(schedule), SEEN, schedule, jacobian_below=math.inf)
+    found = informed({"x": x}, time, {}, {})["x"][:, 0]
     precision = torch.diag(1 / VARIANCES[kind][0] + alpha**2 / sigma**2) + A.T @ A / STD**2
     exact = torch.linalg.solve(precision, (x[:, 0] * alpha / sigma**2 + Y @ A / STD**2).T).T
     assert torch.allclose(found, exact, rtol=1e-5, atol=1e-7)
@@ -56,7 +58,8 @@ def test_samples_have_the_posteriors_moments(method, kind, schedule):
     schedule = ALL_SCHEDULES[schedule]
     table = make_table("adams", schedule, 20)
     run = start(PROCESSES, schedule, table, range(1500), {"x": (1, 3)}, dtype=torch.float64)
-    informed = method(prior(kind).denoiser(schedule), SEEN, schedule, iterations=2)
+    options = {"iterations": 2, "jacobian_below": math.inf}
+    informed = method(prior(kind).denoiser(schedule), SEEN, schedule, **options)
     x = finish(informed, PROCESSES, table, run).x["x"][:, 0]
     mean, covariance = law(kind)
     assert torch.allclose(x.mean(0), mean, atol=4 * float(covariance.diag().max() / 1500) ** 0.5)
@@ -99,11 +102,28 @@ def test_a_wrong_jacobian_does_no_harm_where_it_is_not_believed(method, t):
         return {"x": exact(x, t, mask, cond)["x"].detach() + 5 * (x["x"] - x["x"].detach())}
 
     best = mmps(exact, SEEN, EDM)({"x": x}, time, {}, {})["x"]
-    for ratio in (0.0, 1.0):
+    for ratio in (0.0, 1.0, posterior.BELIEVED_BELOW)[: 2 + (t == 0.5)]:
         found = method(network, SEEN, EDM, jacobian_below=ratio)({"x": x}, time, {}, {})["x"]
         assert torch.allclose(found, best, rtol=1e-5, atol=1e-7)
-    believed = method(network, SEEN, EDM)({"x": x}, time, {}, {})["x"]
+    believed = method(network, SEEN, EDM, jacobian_below=math.inf)({"x": x}, time, {}, {})["x"]
     assert not torch.allclose(believed, best, atol=1e-3)
+
+
+@pytest.mark.parametrize("t", [0.02, 0.95])
+@pytest.mark.parametrize("ratio", [0.0, 0.5, math.inf])
+def test_pigdm_is_exact_for_data_of_the_deviation_it_is_told(ratio, t):
+    """With the network's Jacobian and with what stands for it."""
+    time = torch.full((2,), t, dtype=torch.float64)
+    schedule, data = (
+        ALL_SCHEDULES["rectified_flow"],
+        Mixture(torch.zeros(1, 3).double(), VARIANCES["unit"] / 4),
+    )
+    x = noise([1, 2], "x", 0, (1, 3), torch.float64)
+    exact = mmps(data.denoiser(schedule), SEEN, schedule, jacobian_below=math.inf)({"x": x}, time, {}, {})[
+        "x"
+    ]
+    told = pigdm(data.denoiser(schedule), SEEN, schedule, sigma_data=0.5, jacobian_below=ratio)
+    assert torch.allclose(told({"x": x}, time, {}, {})["x"], exact, rtol=1e-5, atol=1e-7)
 
 
 def test_conjugate_gradients_solve_and_stop():
