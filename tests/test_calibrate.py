@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from polydiff.calibrate import calibrate, drawn_conditions, examples_of, reference_problem, references
+from polydiff.calibrate import (
+    calibrate,
+    drawn_conditions,
+    examples_of,
+    grown_tables,
+    reference_problem,
+    references,
+)
 from polydiff.cli.main import main
-from polydiff.engine.calibration import Problem
+from polydiff.engine.calibration import Problem, distances
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -63,6 +70,16 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
         return code, streams.out, streams.err
 
     return call
+
+
+def test_a_fit_may_begin_with_the_models_table_of_fewer_calls(tuned, saved):
+    """Whose samples it makes."""
+    [(name, table)] = grown_tables(tuned, 5).items()
+    assert (name, table.nfe) == ("calibrated of 3 calls", 5)
+    problem = reference_problem(tuned, range(2), 20)
+    own = saved.solver_table(tuned.manifest.schedule, "")
+    assert torch.allclose(distances(problem, table), distances(problem, own), rtol=1e-4)
+    assert grown_tables(tuned, 3) == {} == grown_tables(series.model(), 5)
 
 
 def test_a_table_comes_nearer_to_many_calls_and_is_the_same_again(saved: SavedTable) -> None:

@@ -63,6 +63,19 @@ class PointExact:
         weights = (tuple(next(numbers) for _ in row) for row in self.weights)
         return PointExact(lams, tuple(weights), scales)
 
+    def grown(self) -> PointExact:
+        """With one call more, in the middle of the longest inner step, to the same end: the rows before and
+        after it have the weights of the row that it parts, and none for its own x̂0."""
+        at = 1 + int(np.argmax(np.diff(self.lams)))  # the row that is parted
+        middle = (self.lams[at - 1] + self.lams[at]) / 2
+        half, own = self.scales[at] / 2, self.weights[at]
+        later = [(*row[:i], 0.0, *row[i:]) for i, row in enumerate(self.weights[at + 1 :])]
+        return PointExact(
+            (*self.lams[:at], middle, *self.lams[at:]),
+            (*self.weights[: at + 1], (1 - sum(own), *own), *later),
+            (*self.scales[:at], half, half, *self.scales[at + 1 :]),
+        )
+
     def falls(self, schedule: Schedule) -> bool:
         """Whether the times fall from 1, each well below the one before."""
         first = float(schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))) / 2
@@ -83,7 +96,7 @@ class PointExact:
 
 def point_exact(table: Table, schedule: Schedule) -> PointExact | None:
     """The free numbers of a table from t = 1 to 0; None where it is not of this family: stochastic, with a
-    rise or a repetition of times, or not exact on a point mass.
+    rise or a repetition of times, without noise before its end, or not exact on a point mass.
 
     >>> from polydiff.engine.schedules import EDM
     >>> from polydiff.engine.solvers import make_table
@@ -100,15 +113,21 @@ def point_exact(table: Table, schedule: Schedule) -> PointExact | None:
     x, anchor = np.eye(count + 1)[0], np.zeros(count + 1)
     past: list[np.ndarray] = []
     weights: list[tuple[float, ...]] = []
+    scales: list[float] = []
     for i, row in enumerate(table.rows):
         anchor = x if row.anchor else anchor
         past.insert(0, row.p * x + row.q * np.eye(count + 1)[i + 1])
         moved = row.a * x + row.base * anchor + sum(b * h for b, h in zip(row.b, past, strict=False))
-        step = ddim_row(nodes[i], nodes[i + 1])
+        last, a = i == count - 1, float(moved[0] / x[0])
+        if abs(a) > 1e-6 if last else a <= 0:
+            return None
+        step = ddim_row(nodes[i], nodes[i + 1], a * nodes[i].sigma)
         own = (moved - step.a * x)[: i + 2]
-        if not (step.b[0] > 1e-9 and abs(own[0]) < 1e-6 and abs(own.sum() / step.b[0] - 1) < 1e-6):
+        if not (step.b[0] > 1e-9 and abs(own.sum() / step.b[0] - 1) < 1e-6):
             return None
         weights.append(tuple((own[i:0:-1] / step.b[0]).tolist()))
+        if not last:
+            scales.append(math.log(a * nodes[i].sigma / nodes[i + 1].sigma))
         x = moved
-    found = PointExact(lams, tuple(weights), (0.0,) * len(lams))
+    found = PointExact(lams, tuple(weights), tuple(scales))
     return found if found.falls(schedule) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
@@ -13,7 +14,7 @@ from polydiff.engine.calibration import Case, Problem, best_start, calibrate, di
 from polydiff.engine.point_exact import PointExact, point_exact
 from polydiff.engine.processes import Fixed, Gaussian, Torus
 from polydiff.engine.sampling import sample, start
-from polydiff.engine.schedules import EDM, Schedule
+from polydiff.engine.schedules import EDM, RectifiedFlow, Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -141,6 +142,24 @@ def test_numbers_go_into_a_vector_and_back():
         rows, known = table.rows, numbers.table(EDM()).rows
         assert rows[:first] == known[:first]
         assert rows[first] != known[first]
+
+
+@pytest.mark.parametrize("schedule", [EDM(), RectifiedFlow()])
+def test_a_call_more_changes_nothing_by_itself(schedule):
+    """And what was moved is read back, noise included."""
+    task = problem(mixture(), schedule, range(2))
+    numbers = point_exact(make_table("adams", schedule, 5, options={"readout": "eps"}), schedule)
+    numbers = numbers.moved(0.03 * np.cos(np.arange(len(numbers.vector))))
+    grown = numbers.grown().grown()
+    assert grown.calls == 7
+    back = point_exact(grown.table(schedule), schedule)
+    assert back.vector == pytest.approx(grown.vector, abs=1e-9)
+    for case in task.cases:
+        mine, theirs = (
+            finish(task.denoiser, PROCESSES, made.table(schedule), case.run).x["x"]
+            for made in (numbers, back)
+        )
+        assert torch.allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_one_call_and_tables_of_other_kinds_are_refused():
