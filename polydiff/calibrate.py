@@ -57,18 +57,22 @@ def known_tables(schedule: Schedule, steps: int) -> dict[str, Table]:
 
 def grown_tables(model: Model, steps: int) -> dict[str, Table]:
     """The model's own calibrated table of the next smaller number of steps, with calls that change nothing
-    yet: a fit that begins there cannot end behind it."""
-    fewer = [calls for calls in model.tables if 3 <= calls < steps]
-    if not fewer:
+    yet: on its own samples a fit that begins there cannot end behind it. None where that table does not fit
+    the model any more, since to calibrate is how that is mended."""
+    calls = max((calls for calls in model.tables if 3 <= calls < steps), default=None)
+    if calls is None:
         return {}
-    path = model.tables[max(fewer)]
-    table = SavedTable.read(path).solver_table(model.manifest.schedule, str(path))
+    path = model.tables[calls]
+    try:
+        table = SavedTable.read(path).solver_table(model.manifest.schedule, str(path))
+    except UsageError:
+        return {}
     numbers = point_exact(table, model.schedule)
     if numbers is None:
         return {}
-    for _ in range(steps - max(fewer)):
+    for _ in range(steps - calls):
         numbers = numbers.grown()
-    return {f"calibrated of {max(fewer)} calls": numbers.table(model.schedule)}
+    return {f"calibrated of {calls} calls": numbers.table(model.schedule)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,6 +82,12 @@ def test_a_fit_may_begin_with_the_models_table_of_fewer_calls(tuned, saved):
     assert grown_tables(tuned, 3) == {} == grown_tables(series.model(), 5)
 
 
+def test_a_table_that_no_longer_fits_does_not_stand_in_the_way_of_a_new_one(tuned, saved, folder):
+    stale = saved.model_copy(update={"schedule": Part(name="rectified_flow.v1")})
+    stale.write(table_path(folder, 3))
+    assert grown_tables(tuned, 5) == {}
+
+
 def test_a_table_comes_nearer_to_many_calls_and_is_the_same_again(saved: SavedTable) -> None:
     assert set(saved.distances) == {"conditioned", "unconditioned"}
     assert saved.better
