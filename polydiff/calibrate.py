@@ -49,10 +49,24 @@ KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
 GRIDS = ("karras", "uniform_log_snr")
 
 
-def known_tables(schedule: Schedule, steps: int) -> dict[str, Table]:
+def known_tables(schedule: Schedule, steps: int, noise_scale: float = 1.0) -> dict[str, Table]:
     """The tables that a fit may begin with, by a readable name."""
     tables = [make_table(name, schedule, steps, grid, options) for grid in GRIDS for name, options in KNOWN]
-    return {f"{table.solver} on {table.grid}": table for table in tables}
+    return {f"{table.solver} on {table.grid}": quieter(table, schedule, noise_scale) for table in tables}
+
+
+def quieter(table: Table, schedule: Schedule, noise_scale: float) -> Table:
+    """A deterministic table with `noise_scale` times the noise: see `PointExact.quieter`."""
+    numbers = point_exact(table, schedule) if noise_scale != 1 else None
+    return table if numbers is None else numbers.quieter(noise_scale).table(schedule)
+
+
+def noise_scale_of(model: Model) -> float:
+    """What the model's own sampler makes of the noise, which its tables must make of it too."""
+    scale = float(model.manifest.sampling.solver_options.get("noise_scale", 1.0))
+    if not scale > 0:
+        raise UsageError(f"noise_scale {scale:g}: without noise all samples are one, nothing to calibrate.")
+    return scale
 
 
 def grown_tables(model: Model, steps: int) -> dict[str, Table]:
@@ -160,7 +174,7 @@ def fit_table(
     model: Model, of: References, steps: int, say: Callable[[str], None] = lambda line: None
 ) -> SavedTable:
     """The table of the round that came nearest to the held samples, and what it came to on unseen ones."""
-    tables = known_tables(model.schedule, steps) | grown_tables(model, steps)
+    tables = known_tables(model.schedule, steps, noise_scale_of(model)) | grown_tables(model, steps)
     begun, numbers, nearest = best_start(of.fitted, tables.values())
     name = next(name for name, table in tables.items() if table is begun)
     say(f"the nearest of {len(tables)} known tables: {name}, median distance {nearest:.4f}")
@@ -184,6 +198,7 @@ def fit_table(
         reference_calls=REFERENCE_CALLS,
         sources=of.sources,
         keep=of.keep,
+        named=model.manifest.sampling.named,
         start=name,
         distances={asked: compared(problem, begun, best) for asked, problem in of.unseen.items()},
     )
@@ -209,7 +224,7 @@ def reference_problem(
     many calls. conditions: name to a value for each seed; by default all of them, drawn. sources: examples,
     dealt to the seeds in turn, of which the region `keep` stays."""
     conditions = drawn_conditions(model, seeds, all_of_them=True) if conditions is None else conditions
-    table = make_table(schedule=model.schedule, steps=calls)
+    table = quieter(make_table(schedule=model.schedule, steps=calls), model.schedule, noise_scale_of(model))
     dealt = [sources[i % len(sources)] if sources else None for i in range(len(seeds))]
     plan = model.plan(
         len(seeds), 0, conditions=conditions, solver=table, device=device, source=dealt[0], keep=keep

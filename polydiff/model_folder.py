@@ -43,6 +43,17 @@ class SamplingDefaults(Strict):
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     guidance_interval: tuple[float, float] | None = None
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """What is said of solver and grid.
+
+        >>> SamplingDefaults(grid="karras", steps=8).named
+        {'grid': 'karras'}
+        """
+        return self.model_dump(
+            include={"solver", "solver_options", "grid", "grid_options"}, exclude_defaults=True
+        )
+
 
 class Card(Strict):
     """What a stranger must know before using a model."""

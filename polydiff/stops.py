@@ -62,15 +62,16 @@ def make_model_table(
 ) -> tuple[Table, str, str]:
     """The table, and the full names of its solver and grid.
 
-    Where neither is named, by the caller or by the model, it is the model's calibrated table of so many
-    steps, if there is one; but that begins at pure noise, and what does not (`from_noise` False) has none.
+    Where the caller names neither, it is the model's calibrated table of so many steps, if there is one that
+    was made with what the model itself says of them; but that begins at pure noise, and what does not
+    (`from_noise` False) has none.
     """
     registry, defaults = get_registry(), model.manifest.sampling
     count = defaults.steps if steps is None else steps
     solver_name, grid_name = solver or defaults.solver, grid or defaults.grid
     from_noise = from_noise and strength in (None, 1)
-    unnamed = solver_name is None and grid_name is None and not defaults.grid_options
-    if unnamed and not defaults.solver_options and from_noise and count in model.tables:
+    unnamed = solver is None and grid is None and from_noise and count in model.tables
+    if unnamed and SavedTable.read(model.tables[count]).named == defaults.named:
         solver_name = CALIBRATED
     if solver_name is not None and (solver_name == CALIBRATED or solver_name.endswith(".json")):
         if not from_noise:

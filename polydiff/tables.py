@@ -37,6 +37,7 @@ class SavedTable(Strict):
     """A table, what it was fitted to, and what it came to on seeds that the fit did not see.
 
     sources, keep: from how many sources the samples went on, and what of each was kept.
+    named: what the model said of its solver and grid, in whose stead the table is used.
     `start` is the known solver that the fit began with. distances: to `reference_calls` calls of the default
     solver, of samples with every condition given ("conditioned") and with none ("unconditioned").
     """
@@ -52,6 +53,7 @@ class SavedTable(Strict):
     reference_calls: int = 0
     sources: int = 0
     keep: str | None = None
+    named: dict[str, Any] = Field(default_factory=dict)
     start: str = ""
     distances: dict[str, Distances] = Field(default_factory=dict)
 

@@ -97,6 +97,23 @@ def test_a_table_comes_nearer_to_many_calls_and_is_the_same_again(saved: SavedTa
     assert calibrate(series.model(), 3, seeds=2) == saved
 
 
+def test_a_model_that_lowers_the_noise_is_calibrated_with_less(saved: SavedTable) -> None:
+    """Its table stands for its own sampler and is nearer to what that makes than one with all the noise."""
+    sampler = {"solver": "ddpm", "solver_options": {"noise_scale": 0.5}}
+    model = series.model().with_sampling(sampler)
+    lower = calibrate(model, 3, seeds=2)
+    assert lower.named == sampler
+    assert lower.better
+    problem = reference_problem(model, range(8, 16), 20)
+    plain, own = (
+        float(distances(problem, one.solver_table(one.schedule, "")).median()) for one in (saved, lower)
+    )
+    assert own < plain / 2
+    silent = model.with_sampling({"solver": "ddpm", "solver_options": {"noise_scale": 0.0}})
+    with pytest.raises(UsageError, match="noise_scale 0: without noise"):
+        calibrate(silent, 3, seeds=2)
+
+
 def test_conditions_are_drawn_from_the_vocabulary() -> None:
     every = drawn_conditions(series.model(), range(400), all_of_them=True)["label"]
     assert set(every) == set(series.LABELS)
@@ -135,6 +152,10 @@ def test_it_is_used_at_its_number_of_steps_and_nowhere_else(tuned: Model, saved:
     with pytest.raises(UsageError, match="--grid karras: a calibrated table has its own times"):
         gridded.plan(1, 0, steps=3, solver="calibrated", grid="karras")
     assert tuned.with_sampling({"steps": 3}).plan(1, 0).table == table
+    saved.model_copy(update={"named": {"solver": "dpmpp"}}).write(tuned.tables[3])
+    assert named.plan(1, 0, steps=3).table == table
+    for other in ({}, {"solver": "dpmpp", "solver_options": {"order": 2}}, {"solver": "ddim"}):
+        assert tuned.with_sampling(other).plan(1, 0, steps=3).table != table
 
 
 def test_the_hash_stays_and_a_sample_can_be_made_again_without_the_table(

@@ -76,6 +76,12 @@ class PointExact:
             (*self.scales[:at], half, half, *self.scales[at + 1 :]),
         )
 
+    def quieter(self, noise_scale: float) -> PointExact:
+        """With so much less noise from the first row on, as the states of `ddpm(noise_scale=)` come to have
+        after a few steps: Gaussian data of deviation s comes out with noise_scale · s in both."""
+        lower = math.log(noise_scale)
+        return replace(self, scales=tuple(scale + lower * (i == 0) for i, scale in enumerate(self.scales)))
+
     def falls(self, schedule: Schedule) -> bool:
         """Whether the times fall from 1, each well below the one before."""
         first = float(schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))) / 2

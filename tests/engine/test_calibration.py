@@ -162,6 +162,29 @@ def test_a_call_more_changes_nothing_by_itself(schedule):
         assert torch.allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("schedule", [EDM(), RectifiedFlow()])
+@pytest.mark.parametrize(("solver", "options"), [("adams", {"readout": "eps"}), ("dpmpp", {}), ("unipc", {})])
+def test_less_noise_makes_narrower_data_as_ancestral_sampling_with_less_does(schedule, solver, options):
+    """Of Gaussian data of deviation .3, in the limit of many steps. What rectified flow and EDM begin with is
+    far out for it."""
+    deviation = 0.3
+
+    def denoiser(x, t, mask, cond):
+        alpha, sigma = (f(t).reshape(-1, 1, 1) for f in (schedule.alpha, schedule.sigma))
+        return {"x": x["x"] * alpha * deviation**2 / (alpha**2 * deviation**2 + sigma**2)}
+
+    plain_space = {"x": Gaussian()}
+    plain = make_table(solver, schedule, 300, "karras", options)
+    lower = point_exact(plain, schedule).quieter(0.6).table(schedule)
+    first = start(plain_space, schedule, plain, range(3), {"x": (4, 1)}, dtype=torch.float64)
+    wide, narrow = (finish(denoiser, plain_space, table, first).x["x"] for table in (plain, lower))
+    assert torch.allclose(narrow, 0.6 * wide, rtol=1e-3)
+    if solver == "adams":
+        drawn = make_table("ddpm", schedule, 400, "karras", {"noise_scale": 0.6})
+        runs = start(plain_space, schedule, drawn, range(40), {"x": (500, 1)}, dtype=torch.float64)
+        assert float(finish(denoiser, plain_space, drawn, runs).x["x"].std()) == pytest.approx(0.18, rel=0.02)
+
+
 def test_one_call_and_tables_of_other_kinds_are_refused():
     task = problem(mixture(), EDM(), range(2))
     with pytest.raises(UsageError, match="one call leaves nothing to calibrate"):
