@@ -20,7 +20,7 @@ import torch
 
 import polydiff
 from polydiff.calibrate import reference_problem
-from polydiff.engine.calibration import Problem, distances
+from polydiff.calibration.fit import Problem, distances
 from polydiff.engine.solvers import DEFAULT_SOLVER, make_table
 from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from polydiff.engine.memory import bytes_of, default_budget, largest_batch, peak_memory
-from polydiff.engine.requests import alone, default_batch_size, sample_jobs
 from polydiff.errors import UsageError
+from polydiff.runtime.memory import bytes_of, default_budget, largest_batch, peak_memory
+from polydiff.runtime.requests import alone, default_batch_size, sample_jobs
 
 if TYPE_CHECKING:
     from polydiff.plan import Plan

@@ -11,13 +11,12 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+from polydiff.calibration.fit import Case, Problem, best_start, check_processes, distances
+from polydiff.calibration.fit import calibrate as fit
+from polydiff.calibration.point_exact import point_exact
 from polydiff.conditions import Categorical, Real
-from polydiff.engine.calibration import Case, Problem, best_start, check_processes, distances
-from polydiff.engine.calibration import calibrate as fit
 from polydiff.engine.guidance import keeping
 from polydiff.engine.noise import uniform
-from polydiff.engine.point_exact import point_exact
-from polydiff.engine.requests import begin
 from polydiff.engine.sampling import sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
@@ -26,6 +25,7 @@ from polydiff.errors import UsageError
 from polydiff.given import files_of, source_of
 from polydiff.model import Model
 from polydiff.plan import engine_request
+from polydiff.runtime.requests import begin
 from polydiff.tables import Distances, SavedTable
 
 #: calls of the default solver that stand for the exact answer

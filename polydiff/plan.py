@@ -14,17 +14,17 @@ from torch import Tensor
 
 from polydiff.batches import checked_batch, settled
 from polydiff.domain import Domain, SampleRequest
-from polydiff.engine.captured import finish_for
-from polydiff.engine.crew import cores
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.encoding import encode
-from polydiff.engine.requests import Request, alone, sample_jobs
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.given import ends_of, source_of, target_of
 from polydiff.guiding import Wrap, check_guidance, guided, name_of
 from polydiff.provenance import Provenance, versions
 from polydiff.registry import get_registry
+from polydiff.runtime.captured import finish_for
+from polydiff.runtime.crew import cores
+from polydiff.runtime.requests import Request, alone, sample_jobs
 from polydiff.samples import Sample
 from polydiff.spec import RunInfo
 from polydiff.stops import make_model_table

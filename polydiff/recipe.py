@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 from pydantic import Field, create_model
 
 from polydiff.domain import Strict
-from polydiff.engine.training_config import TrainingConfig
 from polydiff.model_folder import Card, Part, SamplingDefaults
+from polydiff.training.config import TrainingConfig
 from polydiff.validate import validated
 
 _POSITIVE = ("steps", "batch_size", "learning_rate", "log_every", "checkpoint_every")

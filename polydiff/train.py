@@ -14,14 +14,14 @@ from torch import nn
 
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain
-from polydiff.engine.checkpoints import NAME as CHECKPOINT
-from polydiff.engine.training import TrainingState, fit, make_accelerator
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, make_schedule
 from polydiff.model_folder import MANIFEST, read_manifest
 from polydiff.recipe import Recipe
 from polydiff.registry import get_registry
 from polydiff.spec import RunInfo
+from polydiff.training.checkpoints import NAME as CHECKPOINT
+from polydiff.training.loop import TrainingState, fit, make_accelerator
 from polydiff.training_data import TrainingData
 from polydiff.training_log import TrainingLog
 from polydiff.validate import one_line, validated

@@ -14,9 +14,9 @@ from torch import Tensor
 from polydiff.dataset import DataReport, Dataset, Item
 from polydiff.domain import Domain
 from polydiff.engine.noise import uniform
-from polydiff.engine.order import BatchOrder
-from polydiff.engine.training import Batch
 from polydiff.errors import UsageError
+from polydiff.training.loop import Batch
+from polydiff.training.order import BatchOrder
 
 MEMORY = 2 * 2**30  # bytes of examples, encoded, that are held; what is beyond is read at each use
 

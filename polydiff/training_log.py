@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polydiff.engine.training import TrainingState
 from polydiff.files import aside, disk_errors
+from polydiff.training.loop import TrainingState
 
 LOG, BOARD, PICTURES = "log.jsonl", "tensorboard", "pictures"
 

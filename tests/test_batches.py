@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from polydiff.batches import MOST, settled
-from polydiff.engine.memory import peak_memory
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff.plan import Plan
+from polydiff.runtime.memory import peak_memory
 from tests import series
 
 

@@ -20,8 +20,8 @@ from polydiff.calibrate import (
     reference_problem,
     references,
 )
+from polydiff.calibration.fit import Problem, distances
 from polydiff.cli.main import main
-from polydiff.engine.calibration import Problem, distances
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError

@@ -15,11 +15,11 @@ import polydiff
 from polydiff.domain import Domain, SampleRequest, Strict
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Gaussian, Rotation
-from polydiff.engine.requests import Request, sample_requests
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.recipe import Recipe
 from polydiff.registry import get_registry
+from polydiff.runtime.requests import Request, sample_requests
 from polydiff.train import prepare, run
 
 LETTERS = 4

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from polydiff.cli.main import main
-from polydiff.engine.checkpoints import read_checkpoint
 from polydiff.model import load
+from polydiff.training.checkpoints import read_checkpoint
 from tests import series
 
 SMALL = ["--set", "config.width=16", "--set", "config.depth=1", "--batch-size", "4", "--threads", "1"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from polydiff.engine.crew import cores
 from polydiff.errors import UsageError
+from polydiff.runtime.crew import cores
 
 T = TypeVar("T")
 

@@ -51,8 +51,8 @@ def command(domain: str, **arguments: Any) -> int:
     if nproc < 1:
         raise UsageError(f"--nproc must be at least 1, got {nproc}.")
     from polydiff.cli.session import set_threads
-    from polydiff.engine.training import Interrupted
     from polydiff.train import prepare, run
+    from polydiff.training.loop import Interrupted
 
     set_threads(arguments["threads"])
     data = _data(domain, arguments)

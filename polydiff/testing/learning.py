@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from polydiff.engine.denoisers import precondition
-from polydiff.engine.objective import Objective
 from polydiff.engine.schedules import EDM
-from polydiff.engine.training import TrainingConfig, fit, make_accelerator
 from polydiff.testing.subject import Subject
+from polydiff.training.loop import TrainingConfig, fit, make_accelerator
+from polydiff.training.objective import Objective
 
 DRAWS = 8  # of noise levels and noise, over which the loss is a mean
 

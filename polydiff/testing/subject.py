@@ -13,9 +13,9 @@ from torch import Tensor
 
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain
-from polydiff.engine.training import Batch
 from polydiff.model import Model
 from polydiff.registry import get_registry
+from polydiff.training.loop import Batch
 from polydiff.training_data import TrainingData
 
 

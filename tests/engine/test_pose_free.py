@@ -12,9 +12,9 @@ from polydiff.engine.guidance import inpaint, overlay
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
 from polydiff.engine.processes.base import superposed
-from polydiff.engine.requests import Request, sample_requests
 from polydiff.engine.schedules import EDM
 from polydiff.engine.solvers import ddim
+from polydiff.runtime.requests import Request, sample_requests
 
 SCHEDULE = EDM()
 TABLE = ddim(SCHEDULE, torch.linspace(1, 0, 9, dtype=torch.float64))

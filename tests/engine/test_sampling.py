@@ -18,10 +18,10 @@ from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.processes.base import linear_combination
-from polydiff.engine.requests import Request, sample_requests
 from polydiff.engine.sampling import Run, load_run, sample, save_run, start, step
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
+from polydiff.runtime.requests import Request, sample_requests
 
 PROCESSES = {"coords": Gaussian(centre=True), "wave": Gaussian(), "label": Fixed()}
 EDM = ALL_SCHEDULES["edm"]

@@ -11,17 +11,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from polydiff.engine.crew import Crew
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.guidance import keep_exactly, keeping, kept_conditions
-from polydiff.engine.memory import halved_to_fit
 from polydiff.engine.nodes import with_levels
-from polydiff.engine.packing import RATIO, Ladder, together
 from polydiff.engine.processes.base import Process
 from polydiff.engine.sampling import Callback, Finish, Run, finish, start
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
+from polydiff.runtime.crew import Crew
+from polydiff.runtime.memory import halved_to_fit
+from polydiff.runtime.packing import RATIO, Ladder, together
 
 T = TypeVar("T")
 

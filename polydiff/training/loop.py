@@ -18,15 +18,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from polydiff.engine.checkpoints import read_checkpoint, restore, save_checkpoint
 from polydiff.engine.denoisers import Cond, Processes, precondition
-from polydiff.engine.ema import power_exponent, update_ema
-from polydiff.engine.interrupts import stop_requests
 from polydiff.engine.noise import derived_seed
-from polydiff.engine.objective import Batch, Objective
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.training_config import TrainingConfig, check_same_run, learning_rate
 from polydiff.errors import PolydiffError, UsageError
+from polydiff.training.checkpoints import read_checkpoint, restore, save_checkpoint
+from polydiff.training.config import TrainingConfig, check_same_run, learning_rate
+from polydiff.training.ema import power_exponent, update_ema
+from polydiff.training.interrupts import stop_requests
+from polydiff.training.objective import Batch, Objective
 
 __all__ = ["Batch", "Interrupted", "TrainingConfig", "TrainingState", "fit", "make_accelerator"]
 

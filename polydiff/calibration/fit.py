@@ -1,8 +1,8 @@
 r"""Few steps made better: the free numbers of a table fitted to a denoiser.
 
 A solver promises an order, which says little at five or ten calls. What counts there is how this network's
-x̂0 changes along the way, and that can be measured: sample a few seeds with very many calls, then choose
-the inner times and the weights (`polydiff.engine.point_exact`) so that the same seeds end as near as can be
+x̂0 changes along the way, and that can be measured: sample a few seeds with very many calls, then choose the
+inner times and the weights (`polydiff.calibration.point_exact`) so that the same seeds end as near as can be
 to where they ended then. Related: GITS (Chen et al. 2024) and Align Your Steps (Sabour et al. 2024) fit the
 times, DPM-Solver-v3 (Zheng et al. 2023) coefficients, Bespoke solvers (Shaul et al. 2023) and S4S (Frankel et
 al. 2025) both.
@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polydiff.calibration.point_exact import PointExact, point_exact
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.point_exact import PointExact, point_exact
 from polydiff.engine.processes import Fixed, Gaussian, Process
 from polydiff.engine.sampling import Run, sample, step
 from polydiff.engine.schedules import Schedule

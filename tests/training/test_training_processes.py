@@ -11,10 +11,10 @@ import torch
 from small_run import small_batches, small_config, small_fit, small_network
 from two_processes import EACH, STEPS
 
-from polydiff.engine.checkpoints import NAME, read_checkpoint
-from polydiff.engine.objective import noise_levels
 from polydiff.engine.schedules import EDM
 from polydiff.errors import UsageError
+from polydiff.training.checkpoints import NAME, read_checkpoint
+from polydiff.training.objective import noise_levels
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polydiff.engine.memory import bytes_of, halved_to_fit, in_words, largest_batch
 from polydiff.errors import UsageError
+from polydiff.runtime.memory import bytes_of, halved_to_fit, in_words, largest_batch
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**8), st.integers(1, 10**10), st.integers(1, 500))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from polydiff.engine.checkpoints import Checkpoint
 from polydiff.errors import UsageError
+from polydiff.training.checkpoints import Checkpoint
 
 #: fields, what their values must be, and that in words
 _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from polydiff.engine.crew import GAIN, Crew, Stopped
+from polydiff.runtime.crew import GAIN, Crew, Stopped
 
 
 class Machine:

@@ -10,8 +10,8 @@ import torch
 from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
 
 from polydiff.calibrate import known_tables
-from polydiff.engine.calibration import Case, Problem, best_start, calibrate, distances
-from polydiff.engine.point_exact import PointExact, point_exact
+from polydiff.calibration.fit import Case, Problem, best_start, calibrate, distances
+from polydiff.calibration.point_exact import PointExact, point_exact
 from polydiff.engine.processes import Fixed, Gaussian, Torus
 from polydiff.engine.sampling import sample, start
 from polydiff.engine.schedules import EDM, RectifiedFlow, Schedule

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from small_run import small_batches, small_fit, small_network
 from torch import nn
 
-from polydiff.engine.checkpoints import NAME, read_checkpoint
-from polydiff.engine.interrupts import stop_requests
 from polydiff.engine.schedules import EDM, Cosine
-from polydiff.engine.training import Interrupted
 from polydiff.errors import PolydiffError, UsageError
+from polydiff.training.checkpoints import NAME, read_checkpoint
+from polydiff.training.interrupts import stop_requests
+from polydiff.training.loop import Interrupted
 
 STEPS = 8
 
@@ -252,7 +252,7 @@ def test_a_signal_ends_the_step_and_writes_a_checkpoint(tmp_path, unbroken, numb
 
 def test_a_second_signal_interrupts_at_once(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("polydiff.engine.interrupts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("polydiff.training.interrupts.time.monotonic", lambda: now[0])
     with stop_requests() as asked:
         assert not asked()
         now[0] = 10.0

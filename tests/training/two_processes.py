@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from small_run import small_batches, small_fit
 
-from polydiff.engine import objective
-from polydiff.engine.training import Interrupted, make_accelerator
+from polydiff.training import objective
+from polydiff.training.loop import Interrupted, make_accelerator
 
 STEPS, EACH = 6, 2
 

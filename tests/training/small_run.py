@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from polydiff.engine.noise import noise
-from polydiff.engine.order import BatchOrder
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.schedules import EDM
-from polydiff.engine.training import Batch, TrainingConfig, TrainingState, fit
+from polydiff.training.loop import Batch, TrainingConfig, TrainingState, fit
+from polydiff.training.order import BatchOrder
 
 EXAMPLES, NODES, LABELS = 20, 5, 3
 LENGTHS = [2 + i % (NODES - 1) for i in range(EXAMPLES)]

@@ -11,7 +11,6 @@ from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, named
 from curved import SHAPES, SPACES
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from polydiff.engine.captured import DEPTH, Captured, finish_for
 from polydiff.engine.denoisers import precondition
 from polydiff.engine.guidance import apg, cfg, steer
 from polydiff.engine.noise import noise
@@ -19,6 +18,7 @@ from polydiff.engine.processes import Fixed, Gaussian, Rotation
 from polydiff.engine.sampling import finish, sample, start
 from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.engine.table import Row, Table
+from polydiff.runtime.captured import DEPTH, Captured, finish_for
 
 EDM = ALL_SCHEDULES["edm"]
 PROCESSES = {**SPACES, "way": Rotation("geodesic"), "coords": Gaussian(centre=True), "label": Fixed()}

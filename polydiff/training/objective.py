@@ -18,7 +18,7 @@ from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.noise import noise, uniform
 from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import Schedule
-from polydiff.engine.training_config import TrainingConfig
+from polydiff.training.config import TrainingConfig
 
 LOG_SNR_LIMIT = 20.0
 """Noise levels stay within ±20 in log_snr: beyond, float32 rounds the noise or the data away."""

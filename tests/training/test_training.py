@@ -8,19 +8,19 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from small_run import LENGTHS, PROCESSES, small_batches, small_config, small_fit, small_network
 
-from polydiff.engine.ema import power_exponent, update_ema
-from polydiff.engine.objective import (
+from polydiff.engine.processes import Fixed
+from polydiff.engine.schedules import EDM, SCHEDULES, VE, Cosine, LinearVP, RectifiedFlow
+from polydiff.errors import PolydiffError, UsageError
+from polydiff.training.config import TrainingConfig, learning_rate
+from polydiff.training.ema import power_exponent, update_ema
+from polydiff.training.loop import fit
+from polydiff.training.objective import (
     dropped_conditions,
     loss_weight,
     noise_levels,
     sample_seeds,
 )
-from polydiff.engine.order import BatchOrder, epoch_batches
-from polydiff.engine.processes import Fixed
-from polydiff.engine.schedules import EDM, SCHEDULES, VE, Cosine, LinearVP, RectifiedFlow
-from polydiff.engine.training import fit
-from polydiff.engine.training_config import TrainingConfig, learning_rate
-from polydiff.errors import PolydiffError, UsageError
+from polydiff.training.order import BatchOrder, epoch_batches
 
 VERY_NEAR = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polydiff.engine.packing import AHEAD, RATIO, Ladder, together
+from polydiff.runtime.packing import AHEAD, RATIO, Ladder, together
 
 LENGTHS = st.lists(st.integers(1, 2000), min_size=1, max_size=200)
 

@@ -20,7 +20,7 @@ from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical
 from polydiff.engine.sampling import start
 from polydiff.engine.solvers import make_table
-from polydiff.engine.training import Batch, TrainingConfig, fit, make_accelerator
+from polydiff.training.loop import Batch, TrainingConfig, fit, make_accelerator
 
 EDM = ALL_SCHEDULES["edm"]
 NAMES = ("place", "angle", "pose", "kind", "letter")

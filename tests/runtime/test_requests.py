@@ -6,12 +6,12 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES
 
-from polydiff.engine.captured import Captured
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.requests import Request, alone, default_batch_size, sample_jobs, sample_requests
 from polydiff.engine.sampling import finish
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
+from polydiff.runtime.captured import Captured
+from polydiff.runtime.requests import Request, alone, default_batch_size, sample_jobs, sample_requests
 
 EDM = ALL_SCHEDULES["edm"]
 TABLE = make_table("adams", EDM, 4)

@@ -1,0 +1,1 @@
+"""Tables of few steps fitted to a denoiser."""

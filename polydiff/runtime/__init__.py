@@ -1,0 +1,1 @@
+"""From the loop to a machine: many requests at once, in full batches, as CUDA graphs, beside each other."""
