@@ -4,8 +4,11 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,7 +49,7 @@ def same(a, b):
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    torch.set_num_threads(1)  # threads do not survive a fork
+    torch.set_num_threads(1)  # so few numbers are not worth more
 
 
 @pytest.fixture(scope="module")
@@ -272,20 +275,27 @@ def test_training_in_a_thread_is_the_same(tmp_path, unbroken):
     assert same(tensors(tmp_path), tensors(unbroken))
 
 
+# a checkpoint a step, so that it is killed at any point of one
+ENDLESS = """
+import sys
+from pathlib import Path
+import torch
+from small_run import small_fit
+torch.set_num_threads(1)
+tell = lambda state: print(".", end="", flush=True)
+small_fit(Path(sys.argv[1]), steps=10**6, decay=0.0, checkpoint_every=1, callbacks=(tell,))
+"""
+
+
 def test_kill_9_leaves_a_checkpoint_from_which_another_process_goes_on_exactly(tmp_path):
-    heard, says = os.pipe()
-    child = os.fork()  # a process of its own without the seconds that torch takes to import
-    if child == 0:
-        # a checkpoint a step, so that it is killed at any point of one
-        steps = {"steps": 10**6, "decay": 0.0, "checkpoint_every": 1}
-        small_fit(tmp_path / "killed", **steps, callbacks=(lambda state: os.write(says, b"."),))
-        os._exit(1)
-    os.close(says)
-    for _ in range(5):
-        assert os.read(heard, 1) == b"."
-    os.kill(child, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    os.close(heard)
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, tmp_path / "killed"],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+    ) as child:
+        heard = child.stdout.read(5)
+        child.kill()
+    assert (heard, child.returncode) == (b".....", -signal.SIGKILL)
     (tmp_path / "killed" / f"{NAME}.part").write_bytes(
         b"half a checkpoint"
     )  # what is left at the worst point
