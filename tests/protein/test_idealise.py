@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polydiff_protein.geometry import angle, dihedral, distance, rmsd, torsions
-from polydiff_protein.idealise import TRANS, idealised
+from polydiff_protein.idealise import APART, NEAREST, TRANS, idealised
 
 from .conftest import REAL, read
 
@@ -81,3 +81,25 @@ def test_atoms_in_one_place_still_become_a_chain():
     made = idealised(np.zeros((6, 3, 3)), np.ones(5, bool))
     assert np.isfinite(made).all()
     assert distance(made[:, 0].astype(float), made[:, 1].astype(float)).mean() == pytest.approx(1.46, abs=0.2)
+
+
+def test_residues_that_overlap_are_moved_apart_and_the_bonds_stay_ideal():
+    backbone = BACKBONES[0]
+    folded = backbone.coords[:, :3].astype(float)
+    folded[30:] += folded[10, 1] - folded[40, 1]  # the fortieth Cα onto the tenth
+    made = idealised(folded, chained(backbone)).astype(float)
+    apart = np.linalg.norm(made[:, None, 1] - made[None, :, 1], axis=-1)
+    far = np.abs(np.subtract.outer(np.arange(len(made)), np.arange(len(made)))) >= APART
+    assert apart[far].min() > NEAREST - 0.1
+    assert distance(made[:, 0], made[:, 1]).mean() == pytest.approx(1.460, abs=0.01)
+    assert np.abs(distance(made[:-1, 2], made[1:, 0]) - 1.33).max() < 0.1
+
+
+def test_overlaps_with_what_is_fixed_move_the_rest_alone():
+    backbone = BACKBONES[0]
+    folded = backbone.coords[:, :3].copy()
+    fixed = np.arange(len(backbone)) < 20
+    folded[30:] += folded[10, 1] - folded[40, 1] + np.float32(0.5)
+    made = idealised(folded, chained(backbone), fixed)
+    assert np.array_equal(made[fixed, :3], folded[fixed])
+    assert np.linalg.norm(made[10, 1] - made[40, 1]) > NEAREST - 0.1

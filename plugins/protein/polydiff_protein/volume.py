@@ -11,10 +11,10 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.schedules import Schedule
+from polydiff_protein.idealise import APART
 
 NEAREST = 4.2  # Å: of real pairs of Cα three or more apart in the chain one in 2,700 is nearer
 LOWEST = 0.6  # sigma / alpha, in deviations of the coordinates, below which residues are moved
-APART = 3  # places along the chain
 ROUNDS = 3
 
 
