@@ -54,8 +54,8 @@ def azulas(kind: str, base: str = "DDPMSampler", **options: Any) -> Method:
             sampler = guidance.PGDMSampler(exact, y, A, lambda v: v @ problem.A, eta=1.0, **common)
         elif kind == "RePaintSampler":
             keep = problem.A.sum(0).bool().expand(len(y), -1)
-            common["steps"] = calls // 2
-            sampler = guidance.RePaintSampler(exact, y @ problem.A, keep, iterations=2, eta=1.0, **common)
+            common["steps"] = calls // options["iterations"]
+            sampler = guidance.RePaintSampler(exact, y @ problem.A, keep, eta=1.0, **options, **common)
         else:
             noise_of = {"cov_y": cov} if kind == "MMPSDenoiser" else {"var_y": variance}
             wrapped = getattr(guidance, kind)(exact, y, A, **noise_of, **options)
@@ -76,5 +76,6 @@ def methods() -> dict[str, Method]:
         "azula DPS 0.1": azulas("DPSSampler", zeta=0.1),
         "azula PGDM": azulas("PGDMSampler"),
         "azula TDS": azulas("TDSSampler"),
-        "azula RePaint": azulas("RePaintSampler"),
+        "azula RePaint 2": azulas("RePaintSampler", iterations=2),
+        "azula RePaint 4": azulas("RePaintSampler", iterations=4),
     }

@@ -47,8 +47,8 @@ def ours(
 ) -> Method:
     def run(problem: Inverse, calls: int) -> Tensor:
         y = problem.y.repeat_interleave(DRAWS, 0)
-        steps, options = (calls // 2 + 1, {"rounds": 2}) if grid == "repaint" else (calls, {})
-        table = make_table(solver, SCHEDULE, steps, grid, grid_options=options)
+        steps = calls // 4 + 1 if grid == "repaint" else calls  # four rounds of all but the last piece
+        table = make_table(solver, SCHEDULE, steps, grid)
         denoiser = wrap(denoiser_of(problem.prior), problem, y)
         shape = {"x": (1, problem.prior.dimension)}
         run = start(PROCESS, SCHEDULE, table, range(len(y)), shape, dtype=torch.float64)

@@ -176,7 +176,7 @@ def restart(
     return torch.cat([above, bottom[None], *[again] * rounds, below])
 
 
-def repaint(schedule: Schedule, steps: int, jump: int = 2, rounds: int = 2) -> Tensor:
+def repaint(schedule: Schedule, steps: int, jump: int = 2, rounds: int = 4) -> Tensor:
     """RePaint (Lugmayr et al. 2022, algorithm 1): the karras grid; after every `jump` steps the sample is
     noised back by as many and they are gone again, `rounds` times in all: about `steps` × `rounds` calls."""
     if jump < 1 or rounds < 1:

@@ -58,6 +58,7 @@ def test_repaint_goes_every_piece_again():
     a, b, c, d, e = GRIDS["karras"](edm, 4).tolist()
     assert GRIDS["repaint"](edm, 4, jump=2, rounds=2).tolist() == [a, b, c, a, b, c, d, e]
     assert GRIDS["repaint"](edm, 4, jump=1, rounds=1).tolist() == [a, b, c, d, e]
+    assert GRIDS["repaint"](edm, 4).tolist() == [a, b, c, a, b, c, a, b, c, a, b, c, d, e]
 
 
 def test_listed_levels_are_met_and_interpolated():

@@ -229,6 +229,13 @@ def test_the_momentum_of_apg_resumes_bit_for_bit(tmp_path):
     assert not torch.equal(forgetful.x["x"], whole.x["x"])
 
 
+def test_a_denoiser_that_remembers_is_not_guided_twice():
+    with pytest.raises(UsageError, match="remembers"):
+        cfg(apg(curved, 4.0, NULL), 2.0, NULL)(X, T, MASK, COND)
+    twice = cfg(apg(curved, 4.0, NULL, momentum=0.0), 1.5, NULL)(X, T, MASK, COND)["x"]
+    assert twice[MASK["x"]].isfinite().all()
+
+
 def test_a_threshold_brings_large_answers_within_the_limit():
     values = torch.tensor([[3.0, -1.0, 0.5, 99.0], [0.3, -0.2, 99.0, 99.0]])[:, :, None]
     answer = threshold(lambda *_: {"x": values}, 1.0, quantile=0.5)(X, T, MASK, {})["x"][..., 0]

@@ -118,10 +118,19 @@ def test_company_never_changes_a_sample(schedule, data):
 
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES)
-@pytest.mark.parametrize("grid", ["karras", "repaint", "restart"])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ("karras", {}),
+        ("repaint", {}),
+        ("restart", {}),
+        ("repaint", {"jump": 1}),
+        ("custom", {"times": [1.0, 0.5, 1.0, 0.5, 0.0]}),  # all noise again, to where the row began
+    ],
+)
 def test_padding_stays_zero_and_grids_may_rise(schedule, grid):
     schedule = ALL_SCHEDULES[schedule]
-    table = make_table("ddpm", schedule, 4, grid)
+    table = make_table("ddpm", schedule, 4, grid[0], grid_options=grid[1])
     mask = {name: torch.arange(5) < torch.tensor([[3], [5], [1]]) for name in DRAWN if name != "angle"}
     run = start(PROCESSES, schedule, table, [1, 2, 3], shapes(5), mask, {"label": torch.ones(3, 5, 1)})
 

@@ -193,6 +193,8 @@ def halves(denoiser: Denoiser, null: Cond) -> Halves:
         answer = denoiser(
             _twice(x), torch.cat([t, t]), _twice(mask), {k: torch.cat([cond[k], dropped[k]]) for k in cond}
         )
+        if len(parts(answer)) < len(answer):
+            raise UsageError("a denoiser that remembers, as that of apg does, cannot be guided once more")
         size = len(t)
         return {k: v[:size] for k, v in answer.items()}, {k: v[size:] for k, v in answer.items()}
 
