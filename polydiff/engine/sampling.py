@@ -15,16 +15,11 @@ the second step on no memory is asked for. `captured` has the same loop for comp
 
 from __future__ import annotations
 
-import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
@@ -231,40 +226,3 @@ def finish(
             x0_hat = denoiser(run.seen, t.fill_(row.t), mask, cond)
             run = move(run, apart(x0_hat, [run.x[name] for name in made]), row, depth, processes, mask, made)
     return run
-
-
-def save_run(run: Run, path: str | Path) -> None:
-    """Write a run to one safetensors file, aside first and renamed last: the file is whole or absent."""
-    groups = {"x": run.x, "anchor": run.anchor, "memory": run.memory}
-    tensors = {f"{group}/{name}": value for group, state in groups.items() for name, value in state.items()}
-    tensors |= {f"h/{k}/{name}": value for name, past in run.h.items() for k, value in enumerate(past)}
-    tensors["seeds"] = run.seeds
-    # anchor and x may share one tensor, which safetensors refuses
-    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    aside = f"{path}.{os.getpid()}.part"
-    try:
-        save_file(tensors, aside, metadata={"polydiff_run": json.dumps({"version": 1, "row": run.row})})
-        os.replace(aside, path)
-    finally:
-        if os.path.exists(aside):
-            os.unlink(aside)
-
-
-def load_run(path: str | Path, device: torch.device | str = "cpu") -> Run:
-    """The run that `save_run` wrote. Errors: UsageError when the file is missing or is no run."""
-    try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            row = json.loads((file.metadata() or {})["polydiff_run"])["row"]
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: not a saved run ({error}); start the sampling again") from None
-    groups: dict[str, State] = {"x": {}, "anchor": {}, "memory": {}}
-    for key in sorted(tensors):
-        group, _, name = key.partition("/")
-        if group in groups:
-            groups[group][name] = tensors[key]
-    h = {}
-    for name in groups["x"]:
-        depth = sum(key.startswith("h/") and key.split("/", 2)[2] == name for key in tensors)
-        h[name] = tuple(tensors[f"h/{k}/{name}"] for k in range(depth))
-    return Run(**groups, h=h, row=row, seeds=tensors["seeds"])

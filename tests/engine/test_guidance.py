@@ -19,10 +19,11 @@ from polydiff.engine.guidance import (
 )
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import load_run, sample, save_run, start, step
+from polydiff.engine.sampling import sample, start, step
 from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests
+from polydiff.runtime.saved import load_run, save_run
 
 EDM = ALL_SCHEDULES["edm"]
 X = {"x": noise([1, 2], "x", 0, (4, 3))}

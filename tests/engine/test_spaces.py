@@ -19,11 +19,12 @@ from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Fixed, Gaussian, Rotation, Torus
 from polydiff.engine.processes.torus import wrap
-from polydiff.engine.sampling import load_run, sample, save_run, start
+from polydiff.engine.sampling import sample, start
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests
+from polydiff.runtime.saved import load_run, save_run
 
 EDM = ALL_SCHEDULES["edm"]
 PROCESSES = {
