@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 import polydiff
-from polydiff.calibrate import reference_problem
+from polydiff.calibrate import noise_scale_of, quieter, reference_problem
 from polydiff.calibration.fit import Problem, distances
+from polydiff.calibration.point_exact import point_exact
 from polydiff.engine.solvers import DEFAULT_SOLVER, make_table
 from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError
@@ -42,12 +43,16 @@ def calibrated(model: Model, calls: int) -> Table | None:
     return path and SavedTable.read(path).solver_table(model.manifest.schedule, str(path))
 
 
-def known(solver: str, grid: str | None = None, **options: Any) -> Callable[[Model, int], Table]:
-    """A solver's table of so many calls, or of the whole steps that they are enough for."""
+def known(solver: str, grid: str | None = None, **options: Any) -> Callable[[Model, int], Table | None]:
+    """A solver's table of so many calls, or of the whole steps that they are enough for, with as much of the
+    noise as the model's own sampler keeps; None where the solver cannot keep less than all of it."""
 
-    def make(model: Model, calls: int) -> Table:
+    def make(model: Model, calls: int) -> Table | None:
         steps = (calls + 1) // 2 if solver == "heun" else calls
-        return make_table(solver, model.schedule, steps, grid, options)
+        table, scale = make_table(solver, model.schedule, steps, grid, options), noise_scale_of(model)
+        if scale != 1 and point_exact(table, model.schedule) is None:
+            return None
+        return quieter(table, model.schedule, scale)
 
     return make
 
