@@ -83,8 +83,10 @@ def measure(model: Model, solvers: list[str]) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for name in solvers:
         tables = {calls: SOLVERS[name](model, calls) for calls in CALLS}
-        found[name] = {str(n): distance(problem, table) for n, table in tables.items() if table is not None}
-        print(f"{model.ref:20s} {name:12s} {shown(found[name])}", flush=True)
+        row = {str(n): distance(problem, table) for n, table in tables.items() if table is not None}
+        if row:
+            found[name] = row
+            print(f"{model.ref:20s} {name:12s} {shown(row)}", flush=True)
     return found
 
 
