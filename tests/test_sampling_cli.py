@@ -152,6 +152,20 @@ def test_a_trajectory_is_a_picture(run: Any, model: str) -> None:
     assert Path("out/0000.trajectory.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_options_are_for_the_solver_and_grid_that_a_flag_names(run: Any, model: str) -> None:
+    def rows(*more: str) -> int:
+        assert run("sample", model, "--steps", 4, "--seed", 1, *more, "-o", "out.csv")[0] == 0
+        record = json.loads(Path("out.csv.json").read_text())
+        Path("out.csv").unlink()
+        return len(record["table"]["rows"])
+
+    jump = ("--set", "sampling.grid_options.jump=4")
+    assert (rows("--grid", "repaint"), rows("--grid", "repaint", *jump)) == (10, 4)
+    assert rows("--grid", "karras", "--set", "sampling.grid=repaint", *jump) == 4  # they are another's
+    order = ("--set", "sampling.solver_options.order=3")
+    assert (rows("--solver", "dpmpp_singlestep"), rows("--solver", "dpmpp_singlestep", *order)) == (7, 10)
+
+
 def test_settings_beside_flags(run: Any, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("c.toml").write_text("[sampling]\nsteps = 3\nsolver = 'dpmpp'\nsolver_options = { order = 3 }\n")
 
@@ -247,6 +261,8 @@ def test_evaluate_measures(run: Any, model: str) -> None:
         (["--set", "samplin.steps=3"], 2, "Did you mean 'sampling'?"),
         (["--set", "schedule.name=ve"], 2, "schedule is fixed by the model"),
         (["--set", "sampling.solver_options.oder=2"], 2, "Did you mean 'order'?"),
+        (["--solver", "dpmpp", "--set", "sampling.solver_options.order=9"], 2, "from 1 to 3"),
+        (["--grid", "repaint", "--set", "sampling.grid_options.jump=0"], 2, "at least 1"),
         (["--shard", "4/4"], 2, "write PART/PARTS"),
         (["-n", "two"], 2, "not a valid integer"),
         (["--format", "csw"], 2, "Did you mean '.csv'?"),

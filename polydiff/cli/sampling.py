@@ -106,7 +106,8 @@ class SampleRun:
         arguments = dict(arguments)
         own = {name: arguments.pop(name) for name in OWN}
         set_threads(own["threads"], default=1)
-        model = _with_settings(load(ref), own["config"], own["assignments"])
+        named = {part: arguments[part] for part in ("solver", "grid")}
+        model = _with_settings(load(ref), own["config"], own["assignments"], named)
         options = arguments.pop("options")
         out = _default_folder(own["resume"]) if out is None else out
         if own["resume"] and arguments["seed"] is None:
@@ -201,8 +202,11 @@ class SampleRun:
         return self.sheet
 
 
-def _with_settings(model: Model, config: Path | None, assignments: tuple[str, ...]) -> Model:
-    """The model with [sampling] settings of a file, of variables and of --set in place of its defaults."""
+def _with_settings(
+    model: Model, config: Path | None, assignments: tuple[str, ...], named: Mapping[str, str | None]
+) -> Model:
+    """The model with [sampling] settings of a file, of variables and of --set in place of its defaults. Options
+    that they give to no solver or grid are for the one that a flag names."""
     layers = [
         (str(config), from_file(config) if config else {}),
         ("environment", from_variables(["sampling"])),
@@ -213,7 +217,9 @@ def _with_settings(model: Model, config: Path | None, assignments: tuple[str, ..
         if fixed:
             raise UsageError(f"{where}: {fixed[0]} is fixed by the model; train another to change it.")
         check_sections(layer, ["sampling"], where)
-    return model.with_sampling(merged(*(layer.get("sampling", {}) for _, layer in layers)))
+    changes = merged(*(layer.get("sampling", {}) for _, layer in layers))
+    meant = {part: name for part, name in named.items() if name and f"{part}_options" in changes}
+    return model.with_sampling({**meant, **changes})
 
 
 def _default_folder(resume: bool) -> Path:
