@@ -263,6 +263,11 @@ def test_evaluate_measures(run: Any, model: str) -> None:
         (["--set", "sampling.solver_options.oder=2"], 2, "Did you mean 'order'?"),
         (["--solver", "dpmpp", "--set", "sampling.solver_options.order=9"], 2, "from 1 to 3"),
         (["--grid", "repaint", "--set", "sampling.grid_options.jump=0"], 2, "at least 1"),
+        (
+            ["--guidance", "apg", "--guidance-scale", "2", "--set", "sampling.guidance_options.norm=-1"],
+            2,
+            "0 or more",
+        ),
         (["--shard", "4/4"], 2, "write PART/PARTS"),
         (["-n", "two"], 2, "not a valid integer"),
         (["--format", "csw"], 2, "Did you mean '.csv'?"),

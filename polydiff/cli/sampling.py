@@ -106,7 +106,7 @@ class SampleRun:
         arguments = dict(arguments)
         own = {name: arguments.pop(name) for name in OWN}
         set_threads(own["threads"], default=1)
-        named = {part: arguments[part] for part in ("solver", "grid")}
+        named = {part: arguments[part] for part in ("solver", "grid", "guidance")}
         model = _with_settings(load(ref), own["config"], own["assignments"], named)
         options = arguments.pop("options")
         out = _default_folder(own["resume"]) if out is None else out
@@ -205,8 +205,10 @@ class SampleRun:
 def _with_settings(
     model: Model, config: Path | None, assignments: tuple[str, ...], named: Mapping[str, str | None]
 ) -> Model:
-    """The model with [sampling] settings of a file, of variables and of --set in place of its defaults. Options
-    that they give to no solver or grid are for the one that a flag names."""
+    """The model with [sampling] settings of a file, of variables and of --set in place of its defaults.
+
+    Options that they give to no solver, grid or guidance are for the one that a flag names.
+    """
     layers = [
         (str(config), from_file(config) if config else {}),
         ("environment", from_variables(["sampling"])),
