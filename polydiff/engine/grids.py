@@ -178,7 +178,8 @@ def restart(
 
 def repaint(schedule: Schedule, steps: int, jump: int = 2, rounds: int = 4) -> Tensor:
     """RePaint (Lugmayr et al. 2022, algorithm 1): the karras grid; after every `jump` steps the sample is
-    noised back by as many and they are gone again, `rounds` times in all: about `steps` × `rounds` calls."""
+    noised back by as many and they are gone again, `rounds` times in all: about `steps` × `rounds` calls.
+    With a jump of 1 rows that rise end where they began: categories and geodesics stand still there."""
     if jump < 1 or rounds < 1:
         raise UsageError("repaint takes a jump and rounds of at least 1")
     plain = karras(schedule, steps).tolist()

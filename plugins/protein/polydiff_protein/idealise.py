@@ -21,7 +21,7 @@ _ACROSS = ((C, N, 1.330), (CA, N, 2.430), (C, CA, 2.437))
 TRANS, CIS = 3.805, 2.95
 _EITHER = 3.3  # Cα closer than this in what was drawn: a cis peptide, 3 in 1,000 of real ones
 NEAREST = 3.8  # Å: beyond what counts as a clash; further would bend more φ and ψ of the rest
-APART = 3  # places along the chain
+APART = 3  # places along the chain from which on two residues are no neighbours
 _REACH = 6.0  # Å: Cα further apart than this as drawn do not come to overlap
 SWEEPS = 300
 ENOUGH = 0.005  # Å
@@ -42,7 +42,7 @@ def idealised(
     x += _SEPARATE * np.sin(np.arange(x.size)).reshape(x.shape) * free[:, None, None]
     near = _near(x[:, CA], linked)
     for _ in range(SWEEPS):
-        if max(_separate(x, near, free), _sweep(x, linked, free)) < ENOUGH:
+        if max(_push_apart(x, near, free), _sweep(x, linked, free)) < ENOUGH:
             break
     full = np.concatenate([x, np.zeros_like(x[:, :1])], axis=1)
     full[:, 3] = ideal_o(full, linked)
@@ -57,7 +57,7 @@ def _near(ca: NDArray[np.float64], linked: NDArray[np.bool_]) -> NDArray[np.int_
     return pairs[~close_by]
 
 
-def _separate(x: NDArray[np.float64], pairs: NDArray[np.int_], free: NDArray[np.float64]) -> float:
+def _push_apart(x: NDArray[np.float64], pairs: NDArray[np.int_], free: NDArray[np.float64]) -> float:
     """Move the residues of each pair whose Cα overlap apart, each that is free by its share; the largest
     overlap that was met."""
     i, j = pairs.T

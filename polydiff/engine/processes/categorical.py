@@ -163,6 +163,7 @@ def _hidden(x: Tensor) -> Tensor:
 
 def _posterior(x: Tensor, p: Tensor, here: float, there: float) -> Tensor:
     """Σ_i p_i q(x_s | x_t = x, x0 = i) for uniform noise, but for a factor, float64."""
+    # a row may lead from all noise to all noise, where grids rise again: 0 / 0
     x, count, step = x.double(), x.shape[-1], here / (there + _TINY)
     shares = p.double() / (here * x + (1 - here) / count).clamp(min=_TINY)
     back = there * shares + (1 - there) / count * shares.sum(-1, keepdim=True)
