@@ -26,7 +26,8 @@ def sections() -> Iterator[str]:
     from polydiff.cli.group import cli
 
     yield section("polydiff", help_page())
-    root = click.Context(cli, info_name="polydiff", max_content_width=WIDTH, terminal_width=WIDTH)
+    settings = {**cli.context_settings, "max_content_width": WIDTH, "terminal_width": WIDTH}
+    root = click.Context(cli, info_name="polydiff", **settings)
     for name in COMMANDS:
         command = cli.get_command(root, name)
         assert command is not None
