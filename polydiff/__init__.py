@@ -26,7 +26,7 @@ def register(provided: Any) -> None:
 
     Raises polydiff.errors.PluginError in one line that names what is wrong.
     """
-    from polydiff.registry import get_registry
+    from polydiff.plugins.registry import get_registry
 
     get_registry().register(provided)
 

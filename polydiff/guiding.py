@@ -10,8 +10,8 @@ import torch
 
 from polydiff.engine.denoisers import Denoiser
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.plugins.registry import get_registry
 from polydiff.provenance import Provenance
-from polydiff.registry import get_registry
 
 if TYPE_CHECKING:
     from polydiff.model import Model

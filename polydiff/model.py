@@ -32,8 +32,8 @@ from polydiff.model_folder import (
     check_weights,
     read_manifest,
 )
+from polydiff.plugins.registry import get_registry
 from polydiff.refs import resolve
-from polydiff.registry import get_registry
 from polydiff.samples import Sample, Samples
 from polydiff.tables import SavedTable, table_path, tables_in
 from polydiff.validate import validated

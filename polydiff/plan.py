@@ -20,8 +20,8 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.given import ends_of, source_of, target_of
 from polydiff.guiding import Wrap, check_guidance, guided, name_of
+from polydiff.plugins.registry import get_registry
 from polydiff.provenance import Provenance, versions
-from polydiff.registry import get_registry
 from polydiff.runtime.captured import finish_for
 from polydiff.runtime.crew import cores
 from polydiff.runtime.requests import Request, alone, sample_jobs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from polydiff.errors import PolydiffError, UsageError
 from polydiff.model_folder import MANIFEST, TABLES, WEIGHTS
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 
 HUB = "hf://"
 

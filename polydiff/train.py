@@ -17,8 +17,8 @@ from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, make_schedule
 from polydiff.model_folder import MANIFEST, read_manifest
+from polydiff.plugins.registry import get_registry
 from polydiff.recipe import Recipe
-from polydiff.registry import get_registry
 from polydiff.spec import RunInfo
 from polydiff.training.checkpoints import NAME as CHECKPOINT
 from polydiff.training.loop import TrainingState, fit, make_accelerator

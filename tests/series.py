@@ -11,7 +11,7 @@ import torch
 
 from polydiff.cli.new_plugin import TEMPLATES, labelled_years
 from polydiff.model import Model
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 
 PACKAGE = TEMPLATES / "plugin"
 LABELS = ("average", "cold", "warm")

@@ -160,7 +160,7 @@ def test_the_page_for_people(site: Path) -> None:
 
 def test_good_ones_work(site: Path) -> None:
     code = """
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 from polydiff.spec import RunInfo
 registry = get_registry()
 assert registry.domain("knots").name == "knots"

@@ -27,7 +27,7 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model, load
 from polydiff.model_folder import Part
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 from polydiff.replay import replay
 from polydiff.spec import PresetInfo
 from polydiff.tables import SavedTable, table_path, tables_in

@@ -11,10 +11,10 @@ import torch
 from pydantic import BaseModel
 from safetensors.torch import save_file
 
-from polydiff import registry
 from polydiff.cli.main import main
 from polydiff.conditions import Categorical, ConditionSet
-from polydiff.registry import Registry
+from polydiff.plugins import registry
+from polydiff.plugins.registry import Registry
 from polydiff.spec import DomainInfo, PresetInfo
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import click
 import pytest
 
-from polydiff import __version__, registry
+from polydiff import __version__
 from polydiff.cli import group
 from polydiff.cli.commands import COMMANDS, help_page, plugin_commands
 from polydiff.cli.main import main
-from polydiff.registry import Registry
+from polydiff.plugins import registry
+from polydiff.plugins.registry import Registry
 from polydiff.spec import DomainInfo, PresetInfo
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from polydiff import registry
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Metric, SampleRequest
 from polydiff.errors import UsageError
 from polydiff.model import Model
+from polydiff.plugins import registry
 from polydiff.testing import DomainSuite
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import ContractBroken

@@ -174,7 +174,7 @@ def test_weights_of_another_domain(folder: Path, monkeypatch: pytest.MonkeyPatch
     class Other(series.register().MyData):  # type: ignore[name-defined,misc]
         name = "other"
 
-    monkeypatch.setattr(polydiff.registry, "_registry", None)
+    monkeypatch.setattr(polydiff.plugins.registry, "_registry", None)
     series.register()
     polydiff.register(Other)
     edit(folder, domain="other")

@@ -17,8 +17,8 @@ from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Gaussian, Rotation
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
+from polydiff.plugins.registry import get_registry
 from polydiff.recipe import Recipe
-from polydiff.registry import get_registry
 from polydiff.runtime.requests import Request, sample_requests
 from polydiff.train import prepare, run
 

@@ -12,10 +12,10 @@ import pytest
 from plugin_packages import HEAD, install
 
 import polydiff
-from polydiff import builtin, registry
 from polydiff.errors import PluginError, UsageError
 from polydiff.hookspecs import hookimpl
-from polydiff.registry import Registry
+from polydiff.plugins import builtin, registry
+from polydiff.plugins.registry import Registry
 from polydiff.spec import KINDS, ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
 DOMAIN = DomainInfo("knots", "Knots", "Closed curves", "somewhere.heavy:Knots")

@@ -17,8 +17,8 @@ import click
 from polydiff import __version__
 from polydiff.cli.output import echo_json, echo_table, json_option
 from polydiff.errors import PluginError, PolydiffError
+from polydiff.plugins.registry import get_registry
 from polydiff.refs import HUB
-from polydiff.registry import get_registry
 from polydiff.runtime.crew import cores
 
 

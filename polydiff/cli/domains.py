@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from polydiff.cli.output import echo_json, echo_table, json_option
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 
 
 @click.command()

@@ -63,8 +63,8 @@ def model_flags(ref: str, taken: set[str]) -> list[click.Option]:
     """One flag a condition and one an option of the domain. A flag that is taken gets a prefix."""
     from polydiff.conditions import ConditionSet
     from polydiff.model_folder import read_manifest
+    from polydiff.plugins.registry import get_registry
     from polydiff.refs import resolve
-    from polydiff.registry import get_registry
 
     manifest = read_manifest(resolve(ref))
     flags = []

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 def _plugin_command(name: str) -> click.Command | None:
     from importlib.metadata import entry_points
 
-    from polydiff.sources import Broken, guarded
+    from polydiff.plugins.discovery import Broken, guarded
 
     found = {point.value: point for point in entry_points(group=GROUP, name=name)}
     if not found:
@@ -81,7 +81,7 @@ def _plugin_command(name: str) -> click.Command | None:
 def cli(ctx: click.Context, requests: tuple[str, ...], strict: bool) -> None:
     _choose_plugins(requests)
     if strict and ctx.invoked_subcommand not in FOR_SICK_PLUGINS:
-        from polydiff.registry import get_registry
+        from polydiff.plugins.registry import get_registry
 
         names = [f"{record.name} ({record.cause})" for record in get_registry().broken]
         if names:
@@ -92,7 +92,7 @@ def _choose_plugins(requests: tuple[str, ...]) -> None:
     """Put requests into the environment, so that processes that we start see the same plugins."""
     if not requests:
         return
-    from polydiff.registry import VARIABLE, get_registry
+    from polydiff.plugins.registry import VARIABLE, get_registry
 
     whole = [str(Path(word).absolute()) if word.endswith(".py") else word for word in requests]
     os.environ[VARIABLE] = ",".join([*filter(None, [os.environ.get(VARIABLE)]), *whole])

@@ -8,8 +8,8 @@ import click
 
 from polydiff.cli.output import echo_json, echo_table, json_option
 from polydiff.errors import PluginError
-from polydiff.manager import Info, PluginRecord
-from polydiff.registry import get_registry
+from polydiff.plugins.manager import Info, PluginRecord
+from polydiff.plugins.registry import get_registry
 from polydiff.spec import DomainInfo, PresetInfo
 
 

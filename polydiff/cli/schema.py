@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from polydiff.cli.output import echo_json
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 
 
 @click.command()

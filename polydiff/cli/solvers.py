@@ -9,7 +9,7 @@ import click
 
 from polydiff.cli.output import echo_json, echo_table, json_option
 from polydiff.errors import UsageError
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 
 
 @click.command()

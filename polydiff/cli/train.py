@@ -91,7 +91,7 @@ def command(domain: str, **arguments: Any) -> int:
 
 def _data(domain: str, arguments: dict[str, Any]) -> Path:
     """Where the data lies: --data or --fit-one."""
-    from polydiff.registry import get_registry
+    from polydiff.plugins.registry import get_registry
 
     data, one = arguments["data"], arguments["fit_one"]
     if (data is None) == (one is None):
@@ -114,8 +114,8 @@ def _start(domain: str, ref: str | None, resume: bool) -> Model | None:
 
 def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Recipe:
     from polydiff.model_folder import MANIFEST, read_manifest
+    from polydiff.plugins.registry import get_registry
     from polydiff.recipe import Recipe
-    from polydiff.registry import get_registry
     from polydiff.settings import from_assignments, from_file, from_variables, merged
 
     recipes = get_registry().domain(domain).recipes()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from polydiff.dataset import Dataset
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 from polydiff.testing.subject import Subject
 
 EXAMPLES = 16  # as many of a dataset are looked at

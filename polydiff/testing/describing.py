@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from polydiff.conditions import ConditionSet
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import clause

@@ -13,7 +13,7 @@ from polydiff.domain import Domain
 
 _CODE = """
 import sys, importlib, torch, polydiff
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 folder, module, name, domain, path, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
 if domain not in {info.name for info in get_registry().domains()}:

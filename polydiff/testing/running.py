@@ -11,7 +11,7 @@ import torch
 
 from polydiff.domain import SampleRequest
 from polydiff.model import load
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 from polydiff.replay import replay
 from polydiff.testing.base import Clauses
 from polydiff.testing.fresh import sample_in_new_process

@@ -14,7 +14,7 @@ from torch import Tensor
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain
 from polydiff.model import Model
-from polydiff.registry import get_registry
+from polydiff.plugins.registry import get_registry
 from polydiff.training.loop import Batch
 from polydiff.training_data import TrainingData
 

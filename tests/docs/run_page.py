@@ -65,7 +65,7 @@ def run_pip(arguments: list[str]) -> str:
     sys.path.insert(0, str(site))
     os.environ["PYTHONPATH"] = f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     importlib.invalidate_caches()
-    from polydiff import registry
+    from polydiff.plugins import registry
 
     registry._registry = None  # as in a new process: plugins are found anew
     return ""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from polydiff.errors import PluginError, UsageError, did_you_mean
-from polydiff.manager import Info, PluginRecord
-from polydiff.sources import Broken, guarded
+from polydiff.plugins.discovery import Broken, guarded
+from polydiff.plugins.manager import Info, PluginRecord
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
 
 T = TypeVar("T", DomainInfo, ComponentInfo, PresetInfo)

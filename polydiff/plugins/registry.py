@@ -17,12 +17,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from polydiff import __version__, builtin
-from polydiff.catalogue import Catalogue, Entry, remedy, why
+from polydiff import __version__
 from polydiff.errors import PluginError, did_you_mean
 from polydiff.hookspecs import API_VERSION, hookimpl
-from polydiff.manager import LISTINGS, Info, Manager, PluginRecord
-from polydiff.sources import (
+from polydiff.plugins import builtin
+from polydiff.plugins.catalogue import Catalogue, Entry, remedy, why
+from polydiff.plugins.discovery import (
     Broken,
     Source,
     check_requirements,
@@ -31,6 +31,7 @@ from polydiff.sources import (
     import_plugin,
     installed,
 )
+from polydiff.plugins.manager import LISTINGS, Info, Manager, PluginRecord
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
 log = logging.getLogger("polydiff")

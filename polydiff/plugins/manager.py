@@ -15,7 +15,7 @@ import pluggy
 from polydiff import hookspecs
 from polydiff.errors import did_you_mean
 from polydiff.hookspecs import API_VERSION
-from polydiff.sources import Broken, check_requirements, guarded
+from polydiff.plugins.discovery import Broken, check_requirements, guarded
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
 
 Info = DomainInfo | ComponentInfo | PresetInfo
