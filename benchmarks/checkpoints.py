@@ -26,9 +26,9 @@ from polydiff.engine.solvers import DEFAULT_SOLVER, make_table
 from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError
 from polydiff.model import Model
+from polydiff.models.calibrated import SavedTable
+from polydiff.models.refs import HUB
 from polydiff.plugins.registry import get_registry
-from polydiff.refs import HUB
-from polydiff.tables import SavedTable
 
 CALLS = (3, 5, 8, 10, 15, 20)
 REFERENCE_CALLS = 200

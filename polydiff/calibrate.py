@@ -24,9 +24,9 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.given import files_of, source_of
 from polydiff.model import Model
+from polydiff.models.calibrated import Distances, SavedTable
 from polydiff.plan import engine_request
 from polydiff.runtime.requests import begin
-from polydiff.tables import Distances, SavedTable
 
 #: calls of the default solver that stand for the exact answer
 REFERENCE_CALLS = 200

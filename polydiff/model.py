@@ -22,7 +22,8 @@ from polydiff.engine.denoisers import Denoiser, precondition
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import PluginError, UsageError
 from polydiff.files import aside
-from polydiff.model_folder import (
+from polydiff.models.calibrated import SavedTable, table_path, tables_in
+from polydiff.models.manifest import (
     MANIFEST,
     WEIGHTS,
     Card,
@@ -32,10 +33,9 @@ from polydiff.model_folder import (
     check_weights,
     read_manifest,
 )
+from polydiff.models.refs import resolve
 from polydiff.plugins.registry import get_registry
-from polydiff.refs import resolve
 from polydiff.samples import Sample, Samples
-from polydiff.tables import SavedTable, table_path, tables_in
 from polydiff.validate import validated
 
 if TYPE_CHECKING:

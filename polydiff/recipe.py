@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import Field, create_model
 
 from polydiff.domain import Strict
-from polydiff.model_folder import Card, Part, SamplingDefaults
+from polydiff.models.manifest import Card, Part, SamplingDefaults
 from polydiff.training.config import TrainingConfig
 from polydiff.validate import validated
 

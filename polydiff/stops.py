@@ -14,8 +14,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import DEFAULT_GRID, DEFAULT_SOLVER, make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
+from polydiff.models.calibrated import CALIBRATED, SavedTable
 from polydiff.plugins.registry import get_registry
-from polydiff.tables import CALIBRATED, SavedTable
 
 if TYPE_CHECKING:
     from polydiff.model import Model

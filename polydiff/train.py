@@ -16,7 +16,7 @@ from polydiff.dataset import Dataset
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, make_schedule
-from polydiff.model_folder import MANIFEST, read_manifest
+from polydiff.models.manifest import MANIFEST, read_manifest
 from polydiff.plugins.registry import get_registry
 from polydiff.recipe import Recipe
 from polydiff.spec import RunInfo

@@ -26,11 +26,11 @@ from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model, load
-from polydiff.model_folder import Part
+from polydiff.models.calibrated import SavedTable, table_path, tables_in
+from polydiff.models.manifest import Part
 from polydiff.plugins.registry import get_registry
 from polydiff.replay import replay
 from polydiff.spec import PresetInfo
-from polydiff.tables import SavedTable, table_path, tables_in
 from tests import series
 
 KEEP = "0:6"

@@ -12,7 +12,7 @@ from polydiff.cli.output import echo_json, json_option
 from polydiff.errors import PolydiffError
 
 if TYPE_CHECKING:
-    from polydiff.tables import SavedTable
+    from polydiff.models.calibrated import SavedTable
 
 
 @click.command()
@@ -57,8 +57,8 @@ def command(
     from polydiff.calibrate import calibrate
     from polydiff.cli.session import set_threads
     from polydiff.model import load
-    from polydiff.refs import resolve
-    from polydiff.tables import table_path
+    from polydiff.models.calibrated import table_path
+    from polydiff.models.refs import resolve
 
     set_threads(threads)
     path = table_path(resolve(model), steps) if out is None else out

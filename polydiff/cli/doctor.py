@@ -17,8 +17,8 @@ import click
 from polydiff import __version__
 from polydiff.cli.output import echo_json, echo_table, json_option
 from polydiff.errors import PluginError, PolydiffError
+from polydiff.models.refs import HUB
 from polydiff.plugins.registry import get_registry
-from polydiff.refs import HUB
 from polydiff.runtime.crew import cores
 
 
@@ -147,7 +147,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _presets() -> Iterator[Finding]:
-    from polydiff.model_folder import WEIGHTS, check_weights, read_manifest
+    from polydiff.models.manifest import WEIGHTS, check_weights, read_manifest
 
     for info in get_registry().presets():
         what = f"preset {info.ref}"

@@ -129,10 +129,10 @@ def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
 
 def _judge(name: str, samples: Path) -> Domain:
     """The domain with the configuration of a model: the one named, or the one that made the samples."""
-    from polydiff.model_folder import read_manifest
+    from polydiff.models.manifest import read_manifest
+    from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
     from polydiff.provenance import first_record
-    from polydiff.refs import resolve
     from polydiff.validate import validated
 
     registry = get_registry()

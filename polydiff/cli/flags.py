@@ -62,9 +62,9 @@ def _first_argument(args: Sequence[str], params: Sequence[click.Parameter]) -> s
 def model_flags(ref: str, taken: set[str]) -> list[click.Option]:
     """One flag a condition and one an option of the domain. A flag that is taken gets a prefix."""
     from polydiff.conditions import ConditionSet
-    from polydiff.model_folder import read_manifest
+    from polydiff.models.manifest import read_manifest
+    from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
-    from polydiff.refs import resolve
 
     manifest = read_manifest(resolve(ref))
     flags = []

@@ -33,8 +33,8 @@ def describe(ref: str) -> dict[str, Any]:
         conditions = model().conditions()
         values: dict[str, Any] = {}
     else:
-        from polydiff.model_folder import MANIFEST, read_manifest
-        from polydiff.refs import resolve
+        from polydiff.models.manifest import MANIFEST, read_manifest
+        from polydiff.models.refs import resolve
 
         folder = resolve(ref)
         manifest = read_manifest(folder)

@@ -62,8 +62,8 @@ def command(
 def _show_calibrated(name: str, steps: int, as_json: bool) -> None:
     from pathlib import Path
 
-    from polydiff.refs import resolve
-    from polydiff.tables import SavedTable, tables_in
+    from polydiff.models.calibrated import SavedTable, tables_in
+    from polydiff.models.refs import resolve
 
     if name.endswith(".json"):
         path = Path(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from polydiff.errors import PolydiffError, UsageError
-from polydiff.model_folder import MANIFEST, TABLES, WEIGHTS
+from polydiff.models.manifest import MANIFEST, TABLES, WEIGHTS
 from polydiff.plugins.registry import get_registry
 
 HUB = "hf://"

@@ -15,7 +15,7 @@ from polydiff.domain import Strict
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.files import aside
-from polydiff.model_folder import TABLES, Part
+from polydiff.models.manifest import TABLES, Part
 from polydiff.validate import validated
 
 #: what `--solver` calls the calibrated table of a number of steps, and what such a table calls itself

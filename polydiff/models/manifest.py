@@ -18,7 +18,7 @@ from polydiff.validate import validated
 
 SCHEMA_VERSION = 1
 MANIFEST, WEIGHTS = "model.json", "weights.safetensors"
-TABLES = "tables"  # folder of calibrated tables, see polydiff.tables
+TABLES = "tables"  # folder of calibrated tables, see polydiff.models.calibrated
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
