@@ -22,11 +22,11 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.given import files_of, source_of
 from polydiff.model import Model
 from polydiff.models.calibrated import Distances, SavedTable
-from polydiff.plan import engine_request
 from polydiff.runtime.requests import begin
+from polydiff.sampling.plan import engine_request
+from polydiff.sampling.source import files_of, source_of
 
 #: calls of the default solver that stand for the exact answer
 REFERENCE_CALLS = 200

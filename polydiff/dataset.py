@@ -19,7 +19,7 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 @dataclass(frozen=True)
 class Item:
     """One example that is loaded when it is needed: `load()` gives it, `source` says where it lies. `record`:
-    how a generated example was made, the fields of polydiff.provenance.Provenance."""
+    how a generated example was made, the fields of polydiff.sampling.provenance.Provenance."""
 
     load: Callable[[], Any]
     conditions: Mapping[str, Any] = field(default_factory=dict)

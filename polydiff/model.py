@@ -35,14 +35,14 @@ from polydiff.models.manifest import (
 )
 from polydiff.models.refs import resolve
 from polydiff.plugins.registry import get_registry
-from polydiff.samples import Sample, Samples
+from polydiff.sampling.samples import Sample, Samples
 from polydiff.validate import validated
 
 if TYPE_CHECKING:
     from polydiff.conditions import ConditionSet
     from polydiff.engine.table import Table
-    from polydiff.guiding import Wrap
-    from polydiff.plan import Plan
+    from polydiff.sampling.guidance import Wrap
+    from polydiff.sampling.plan import Plan
 
 HALF_MAX = 65504.0  # beyond it a weight does not fit into 16 bits
 
@@ -208,7 +208,7 @@ class Model:
         **options: Any,
     ) -> Plan:
         """Check everything that `sample` takes and work out what it would do, without doing it."""
-        from polydiff.plan import make_plan
+        from polydiff.sampling.plan import make_plan
 
         arguments = locals()
         del arguments["make_plan"], arguments["self"]

@@ -13,8 +13,8 @@ from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError, UsageError
 from polydiff.files import sha256
 from polydiff.model import Model, load
-from polydiff.provenance import Provenance
-from polydiff.samples import Sample
+from polydiff.sampling.provenance import Provenance
+from polydiff.sampling.samples import Sample
 
 
 @dataclass(frozen=True)

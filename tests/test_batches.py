@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from polydiff.batches import MOST, settled
 from polydiff.errors import UsageError
 from polydiff.model import Model
-from polydiff.plan import Plan
 from polydiff.runtime.memory import peak_memory
+from polydiff.sampling.batch_size import MOST, settled
+from polydiff.sampling.plan import Plan
 from tests import series
 
 

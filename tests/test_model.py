@@ -21,7 +21,7 @@ from polydiff.engine.schedules import EDM, RectifiedFlow
 from polydiff.errors import PluginError, PolydiffError, UsageError
 from polydiff.model import Model
 from polydiff.replay import replay
-from polydiff.stops import start_time
+from polydiff.sampling.table import start_time
 from tests import series
 
 
@@ -323,7 +323,7 @@ def test_threads_share_a_model(model: Model) -> None:
 
 
 def test_samples_side_by_side_are_those_made_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polydiff.plan.cores", lambda: 4)
+    monkeypatch.setattr("polydiff.sampling.plan.cores", lambda: 4)
     monkeypatch.setattr("polydiff.runtime.crew.GAIN", 0.0)  # more threads always seem worth it
     plan = model.plan(9, seed=3, steps=3)
     made = list(plan.stream())
@@ -336,7 +336,7 @@ def test_samples_side_by_side_are_those_made_alone(model: Model, monkeypatch: py
 def test_an_error_in_one_of_the_threads_is_the_errors_own(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polydiff.plan.cores", lambda: 2)
+    monkeypatch.setattr("polydiff.sampling.plan.cores", lambda: 2)
     stream = model.plan(4, seed=3, steps=3).stream()
     next(stream)
     monkeypatch.setattr(model.network, "forward", lambda *given: 1 / 0)

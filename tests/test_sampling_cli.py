@@ -18,7 +18,7 @@ import torch
 
 from polydiff.cli.main import main
 from polydiff.model import load
-from polydiff.provenance import Provenance
+from polydiff.sampling.provenance import Provenance
 from tests import series
 
 

@@ -43,7 +43,7 @@ def command(
     is read from their provenance files, where they have them.
     """
     from polydiff.cli.session import set_threads
-    from polydiff.samples import read_folder
+    from polydiff.sampling.samples import read_folder
     from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
 
     set_threads(threads)
@@ -132,7 +132,7 @@ def _judge(name: str, samples: Path) -> Domain:
     from polydiff.models.manifest import read_manifest
     from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
-    from polydiff.provenance import first_record
+    from polydiff.sampling.provenance import first_record
     from polydiff.validate import validated
 
     registry = get_registry()

@@ -15,12 +15,12 @@ from polydiff.cli.session import progress, set_threads, uninterrupted
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.files import aside, disk_errors, sha256, sweep
 from polydiff.model import Model, load
-from polydiff.plan import Plan
 from polydiff.plugins.registry import get_registry
-from polydiff.provenance import Provenance, first_record, manifest_path
-from polydiff.samples import Sample, sample_name
+from polydiff.sampling.plan import Plan
+from polydiff.sampling.provenance import Provenance, first_record, manifest_path
+from polydiff.sampling.samples import Sample, sample_name
+from polydiff.sampling.trajectory import Watcher
 from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
-from polydiff.trajectory import Watcher
 
 DEFAULT_FOLDER = "samples"
 SHEET_MOST = 64  # pictures on one contact sheet

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polydiff.domain import Domain, SampleRequest
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.files import sha256
-from polydiff.provenance import Source
+from polydiff.sampling.provenance import Source
 
 if TYPE_CHECKING:
     from polydiff.engine.denoisers import State

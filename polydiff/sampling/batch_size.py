@@ -14,7 +14,7 @@ from polydiff.runtime.memory import bytes_of, default_budget, largest_batch, pea
 from polydiff.runtime.requests import alone, default_batch_size, sample_jobs
 
 if TYPE_CHECKING:
-    from polydiff.plan import Plan
+    from polydiff.sampling.plan import Plan
 
 #: more than so many at once are not worth waiting for
 MOST = 64

@@ -11,7 +11,7 @@ import torch
 from polydiff.engine.denoisers import Denoiser
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.plugins.registry import get_registry
-from polydiff.provenance import Provenance
+from polydiff.sampling.provenance import Provenance
 
 if TYPE_CHECKING:
     from polydiff.model import Model

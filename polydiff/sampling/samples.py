@@ -13,7 +13,7 @@ from polydiff.dataset import Dataset, checked
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.files import aside, sha256
-from polydiff.provenance import Provenance, manifest_path
+from polydiff.sampling.provenance import Provenance, manifest_path
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polydiff.batches import checked_batch, settled
 from polydiff.domain import Domain, SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.encoding import encode
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.given import ends_of, source_of, target_of
-from polydiff.guiding import Wrap, check_guidance, guided, name_of
 from polydiff.plugins.registry import get_registry
-from polydiff.provenance import Provenance, versions
 from polydiff.runtime.captured import finish_for
 from polydiff.runtime.crew import cores
 from polydiff.runtime.requests import Request, alone, sample_jobs
-from polydiff.samples import Sample
+from polydiff.sampling.batch_size import checked_batch, settled
+from polydiff.sampling.guidance import Wrap, check_guidance, guided, name_of
+from polydiff.sampling.provenance import Provenance, versions
+from polydiff.sampling.samples import Sample
+from polydiff.sampling.source import ends_of, source_of, target_of
+from polydiff.sampling.table import make_model_table
 from polydiff.spec import RunInfo
-from polydiff.stops import make_model_table
 from polydiff.validate import validated
 
 if TYPE_CHECKING:
