@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 import polydiff
-from polydiff.calibrate import noise_scale_of, quieter, reference_problem
 from polydiff.calibration.fit import Problem, distances
 from polydiff.calibration.point_exact import point_exact
 from polydiff.engine.solvers import DEFAULT_SOLVER, make_table
@@ -29,6 +28,7 @@ from polydiff.model import Model
 from polydiff.models.calibrated import SavedTable
 from polydiff.models.refs import HUB
 from polydiff.plugins.registry import get_registry
+from polydiff.workflows.calibrate import noise_scale_of, quieter, reference_problem
 
 CALLS = (3, 5, 8, 10, 15, 20)
 REFERENCE_CALLS = 200

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from polydiff.model import Model, make_schedule
-from polydiff.recipe import Recipe
 from polydiff.settings import from_file, merged
 from polydiff.training.loop import Batch, Interrupted, TrainingConfig, TrainingState, fit, make_accelerator
+from polydiff.workflows.recipe import Recipe
 from polydiff_video.domain import Video
 from polydiff_video.moving_digits import DIGIT, FRAMES, SIZE, SPEED, digits_of, read_moving_digits
 from polydiff_video.network import PHASES

@@ -12,14 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from polydiff.calibrate import (
-    calibrate,
-    drawn_conditions,
-    examples_of,
-    grown_tables,
-    reference_problem,
-    references,
-)
 from polydiff.calibration.fit import Problem, distances
 from polydiff.cli.main import main
 from polydiff.engine.solvers import make_table
@@ -29,8 +21,16 @@ from polydiff.model import Model, load
 from polydiff.models.calibrated import SavedTable, table_path, tables_in
 from polydiff.models.manifest import Part
 from polydiff.plugins.registry import get_registry
-from polydiff.replay import replay
 from polydiff.spec import PresetInfo
+from polydiff.workflows.calibrate import (
+    calibrate,
+    drawn_conditions,
+    examples_of,
+    grown_tables,
+    reference_problem,
+    references,
+)
+from polydiff.workflows.replay import replay
 from tests import series
 
 KEEP = "0:6"
@@ -39,7 +39,7 @@ KEEP = "0:6"
 @pytest.fixture(scope="module", autouse=True)
 def few_calls() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("polydiff.calibrate.REFERENCE_CALLS", 20)
+        patch.setattr("polydiff.workflows.calibrate.REFERENCE_CALLS", 20)
         yield
 
 
@@ -211,7 +211,7 @@ def test_a_table_elsewhere_is_named_by_its_file(run: Any, folder: Path, saved: S
 
 
 def test_a_table_that_is_no_better_is_not_written(run: Any, folder: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("polydiff.calibrate.fit", lambda problem, numbers: iter([(numbers, 0.0)]))
+    monkeypatch.setattr("polydiff.workflows.calibrate.fit", lambda problem, numbers: iter([(numbers, 0.0)]))
     code, out, err = run("calibrate", folder, "--steps", 3, "--seeds", 2)
     assert (code, out) == (1, "")
     assert "nothing was written" in err

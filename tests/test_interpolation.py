@@ -10,8 +10,8 @@ import pytest
 
 from polydiff.errors import UsageError
 from polydiff.model import Model
-from polydiff.replay import replay
 from polydiff.sampling.provenance import Provenance
+from polydiff.workflows.replay import replay
 from tests import series
 
 

@@ -20,8 +20,8 @@ from polydiff.engine.noise import derived_seed
 from polydiff.engine.schedules import EDM, RectifiedFlow
 from polydiff.errors import PluginError, PolydiffError, UsageError
 from polydiff.model import Model
-from polydiff.replay import replay
 from polydiff.sampling.table import start_time
+from polydiff.workflows.replay import replay
 from tests import series
 
 

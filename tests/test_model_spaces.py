@@ -18,9 +18,9 @@ from polydiff.engine.processes import Categorical, Gaussian, Rotation
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.plugins.registry import get_registry
-from polydiff.recipe import Recipe
 from polydiff.runtime.requests import Request, sample_requests
-from polydiff.train import prepare, run
+from polydiff.workflows.recipe import Recipe
+from polydiff.workflows.train import prepare, run
 
 LETTERS = 4
 NAMES = ("place", "pose", "letter")

@@ -122,7 +122,7 @@ def test_a_picture_that_fails_costs_a_line_and_not_the_run(
     def broken(*arguments: Any) -> bytes:
         raise ZeroDivisionError("no axis")
 
-    monkeypatch.setattr("polydiff.train._picture", broken)
+    monkeypatch.setattr("polydiff.workflows.train._picture", broken)
     code, _, err = train("-o", "run", "--steps", 3, *PICTURES)
     assert code == 0, err
     assert "No picture of step 3: ZeroDivisionError: no axis" in err

@@ -54,11 +54,11 @@ def command(
     It is written only if it is better than the known solvers on samples that it was not tuned on, with all
     conditions and with none. A model that only goes on from what it is given needs --from and --keep.
     """
-    from polydiff.calibrate import calibrate
     from polydiff.cli.session import set_threads
     from polydiff.model import load
     from polydiff.models.calibrated import table_path
     from polydiff.models.refs import resolve
+    from polydiff.workflows.calibrate import calibrate
 
     set_threads(threads)
     path = table_path(resolve(model), steps) if out is None else out

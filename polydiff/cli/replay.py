@@ -21,8 +21,8 @@ def command(record: Path, model: str | None, out: Path | None, threads: int | No
     The exit code is 0 where the two agree and 1 where they do not.
     """
     from polydiff.cli.session import set_threads
-    from polydiff.replay import replay
     from polydiff.sampling.provenance import Provenance
+    from polydiff.workflows.replay import replay
 
     set_threads(threads, default=Provenance.read(record).threads)
     result = replay(record, model)

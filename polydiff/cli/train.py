@@ -14,7 +14,7 @@ from polydiff.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from polydiff.model import Model
-    from polydiff.recipe import Recipe
+    from polydiff.workflows.recipe import Recipe
 
 INTERRUPTED = 130
 _ONE = "fit-one"
@@ -51,8 +51,8 @@ def command(domain: str, **arguments: Any) -> int:
     if nproc < 1:
         raise UsageError(f"--nproc must be at least 1, got {nproc}.")
     from polydiff.cli.session import set_threads
-    from polydiff.train import prepare, run
     from polydiff.training.loop import Interrupted
+    from polydiff.workflows.train import prepare, run
 
     set_threads(arguments["threads"])
     data = _data(domain, arguments)
@@ -115,8 +115,8 @@ def _start(domain: str, ref: str | None, resume: bool) -> Model | None:
 def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Recipe:
     from polydiff.models.manifest import MANIFEST, read_manifest
     from polydiff.plugins.registry import get_registry
-    from polydiff.recipe import Recipe
     from polydiff.settings import from_assignments, from_file, from_variables, merged
+    from polydiff.workflows.recipe import Recipe
 
     recipes = get_registry().domain(domain).recipes()
     name = arguments["recipe_name"] or (None if arguments["fit_one"] is None else _ONE)

@@ -12,12 +12,12 @@ import torch
 from polydiff.domain import SampleRequest
 from polydiff.model import load
 from polydiff.plugins.registry import get_registry
-from polydiff.replay import replay
 from polydiff.testing.base import Clauses
 from polydiff.testing.fresh import sample_in_new_process
 from polydiff.testing.learning import learn_four
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import clause
+from polydiff.workflows.replay import replay
 
 
 class RunningClauses(Clauses):

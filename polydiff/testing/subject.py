@@ -16,7 +16,7 @@ from polydiff.domain import Domain
 from polydiff.model import Model
 from polydiff.plugins.registry import get_registry
 from polydiff.training.loop import Batch
-from polydiff.training_data import TrainingData
+from polydiff.workflows.training_data import TrainingData
 
 
 @dataclass(frozen=True)

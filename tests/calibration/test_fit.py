@@ -9,7 +9,6 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
 
-from polydiff.calibrate import known_tables
 from polydiff.calibration.fit import Case, Problem, best_start, calibrate, distances
 from polydiff.calibration.point_exact import PointExact, point_exact
 from polydiff.engine.processes import Fixed, Gaussian, Torus
@@ -18,6 +17,7 @@ from polydiff.engine.schedules import EDM, RectifiedFlow, Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
+from polydiff.workflows.calibrate import known_tables
 
 PROCESSES = {"x": Gaussian(), "label": Fixed()}
 

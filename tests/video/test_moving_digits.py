@@ -8,11 +8,11 @@ import torch
 
 import polydiff
 import polydiff_video
-from polydiff.calibrate import calibrate, reference_problem
 from polydiff.domain import SampleRequest
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.model import Model
+from polydiff.workflows.calibrate import calibrate, reference_problem
 from polydiff_video import prediction
 from polydiff_video.clip import VideoClip
 from polydiff_video.config import VideoOptions
