@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from polydiff import scores
+from polydiff.evaluation import scores
 
 
 def test_frechet_distance_of_known_gaussians():

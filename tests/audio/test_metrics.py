@@ -1,7 +1,7 @@
 import numpy as np
 
 from polydiff.dataset import Dataset
-from polydiff.scores import nearest_distances
+from polydiff.evaluation.scores import nearest_distances
 from polydiff_audio import metrics as m
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample

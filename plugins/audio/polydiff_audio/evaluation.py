@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from polydiff import scores
 from polydiff.dataset import Dataset
 from polydiff.domain import Metric
+from polydiff.evaluation import scores
 from polydiff_audio import external
 from polydiff_audio import metrics as m
 from polydiff_audio.clip import AudioClip

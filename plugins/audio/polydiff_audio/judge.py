@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polydiff.judges import read_judge, write_judge
+from polydiff.evaluation.judges import read_judge, write_judge
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.codecs.mel import mel_filters
 from polydiff_audio.convert import resample, to_channels
@@ -91,7 +91,7 @@ class Judge:
         return torch.cat(features), gathered
 
     def save(self, folder: Path) -> None:
-        """Write the judge as polydiff.judges has it."""
+        """Write the judge as polydiff.evaluation.judges has it."""
         about = {"sample_rate": self.sample_rate, "choices": self.choices, "card": self.card}
         write_judge(folder, self.network, about)
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polydiff.dataset import Item
-from polydiff.judges import sharpen
+from polydiff.evaluation.judges import sharpen
 from polydiff_audio.augment import Augmentation, augment
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.data import read_dataset

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from polydiff import scores
 from polydiff.dataset import Dataset, Item
 from polydiff.domain import Metric
+from polydiff.evaluation import scores
 from polydiff.files import sha256
 from polydiff_pointcloud import metrics as m
 from polydiff_pointcloud.cloud import PointCloud

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polydiff.judges import read_judge, write_judge
+from polydiff.evaluation.judges import read_judge, write_judge
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.frame import Frame
 
@@ -77,7 +77,7 @@ class Judge:
         return features, self.network.head(features).softmax(-1)
 
     def save(self, folder: Path) -> None:
-        """Write the judge as polydiff.judges has it."""
+        """Write the judge as polydiff.evaluation.judges has it."""
         write_judge(folder, self.network, {"choices": self.choices, "card": self.card})
 
 

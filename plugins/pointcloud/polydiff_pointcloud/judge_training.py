@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polydiff.dataset import Dataset
-from polydiff.judges import sharpen
+from polydiff.evaluation.judges import sharpen
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.data import read_dataset
 from polydiff_pointcloud.judge import POINTS, Judge, JudgeNetwork, shown

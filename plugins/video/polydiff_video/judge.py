@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polydiff.judges import read_judge, write_judge
+from polydiff.evaluation.judges import read_judge, write_judge
 from polydiff_video.clip import VideoClip
 from polydiff_video.convert import fit_into
 
@@ -83,7 +83,7 @@ class Judge:
             return {name: head(features).softmax(-1) for name, head in self.network.heads.items()}
 
     def save(self, folder: Path) -> None:
-        """Write the judge as polydiff.judges has it."""
+        """Write the judge as polydiff.evaluation.judges has it."""
         about = {"choices": self.choices, "kinds": self.kinds, "card": self.card}
         write_judge(folder, self.network, about)
 

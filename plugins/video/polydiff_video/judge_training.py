@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polydiff.dataset import Dataset
-from polydiff.judges import sharpen
+from polydiff.evaluation.judges import sharpen
 from polydiff_video.clip import VideoClip
 from polydiff_video.data import read_dataset
 from polydiff_video.judge import Judge, JudgeNetwork, pixels
