@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.closed_forms import geometric
-from polydiff.pictures import new_figure, to_png
+from polydiff.support.pictures import new_figure, to_png
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "images" / "solvers.png"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from polydiff.dataset import DataReport, Dataset, Item, checked, labelled_files
 from polydiff.errors import UsageError
-from polydiff.settings import merged
+from polydiff.support.settings import merged
 
 if TYPE_CHECKING:  # a domain's module may be read for its flags, which must not cost an import of torch
     from torch import Tensor, nn
@@ -286,6 +286,6 @@ class Domain(ABC):
 
     def contact_sheet(self, examples: Sequence[Example], titles: Sequence[str]) -> bytes:
         """Many examples as one PNG picture, each under its title."""
-        from polydiff.pictures import contact_sheet
+        from polydiff.support.pictures import contact_sheet
 
         return contact_sheet([self.preview(example) for example in examples], titles)

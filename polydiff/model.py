@@ -21,7 +21,6 @@ from polydiff.domain import Domain
 from polydiff.engine.denoisers import Denoiser, precondition
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import PluginError, UsageError
-from polydiff.files import aside
 from polydiff.models.calibrated import SavedTable, table_path, tables_in
 from polydiff.models.manifest import (
     MANIFEST,
@@ -36,7 +35,8 @@ from polydiff.models.manifest import (
 from polydiff.models.refs import resolve
 from polydiff.plugins.registry import get_registry
 from polydiff.sampling.samples import Sample, Samples
-from polydiff.validate import validated
+from polydiff.support.files import aside
+from polydiff.support.validate import validated
 
 if TYPE_CHECKING:
     from polydiff.conditions import ConditionSet

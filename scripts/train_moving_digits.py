@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from polydiff.model import Model, make_schedule
-from polydiff.settings import from_file, merged
+from polydiff.support.settings import from_file, merged
 from polydiff.training.loop import Batch, Interrupted, TrainingConfig, TrainingState, fit, make_accelerator
 from polydiff.workflows.recipe import Recipe
 from polydiff_video.domain import Video

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from polydiff.errors import PolydiffError
-from polydiff.files import aside, sweep
+from polydiff.support.files import aside, sweep
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_what_the_killed_left_behind_is_swept(tmp_path: Path) -> None:
     code = """
 import os, sys
-from polydiff.files import aside
+from polydiff.support.files import aside
 with aside(sys.argv[1]) as temporary:
     temporary.write_text("half")
     os._exit(9)

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
-from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
-from polydiff.validate import validated
+from polydiff.support.settings import check_sections, from_assignments, from_file, from_variables, merged
+from polydiff.support.validate import validated
 
 
 class Inner(Strict):

@@ -44,7 +44,7 @@ def command(
     """
     from polydiff.cli.session import set_threads
     from polydiff.sampling.samples import read_folder
-    from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
+    from polydiff.support.settings import check_sections, from_assignments, from_file, from_variables, merged
 
     set_threads(threads)
     settings = merged(
@@ -117,7 +117,7 @@ def _gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> dict[str, f
 
 
 def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
-    from polydiff.files import aside
+    from polydiff.support.files import aside
 
     drawn = judge.evaluation_picture(made, real)
     if drawn is None:
@@ -133,7 +133,7 @@ def _judge(name: str, samples: Path) -> Domain:
     from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
     from polydiff.sampling.provenance import first_record
-    from polydiff.validate import validated
+    from polydiff.support.validate import validated
 
     registry = get_registry()
     ref = name

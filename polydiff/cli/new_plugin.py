@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from polydiff.errors import UsageError
-from polydiff.files import aside
+from polydiff.support.files import aside
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 STAND_IN = "mydata"  # what the new name replaces in the template

@@ -13,14 +13,14 @@ import click
 from polydiff.cli.output import echo_json, echo_table
 from polydiff.cli.session import progress, set_threads, uninterrupted
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import aside, disk_errors, sha256, sweep
 from polydiff.model import Model, load
 from polydiff.plugins.registry import get_registry
 from polydiff.sampling.plan import Plan
 from polydiff.sampling.provenance import Provenance, first_record, manifest_path
 from polydiff.sampling.samples import Sample, sample_name
 from polydiff.sampling.trajectory import Watcher
-from polydiff.settings import check_sections, from_assignments, from_file, from_variables, merged
+from polydiff.support.files import aside, disk_errors, sha256, sweep
+from polydiff.support.settings import check_sections, from_assignments, from_file, from_variables, merged
 
 DEFAULT_FOLDER = "samples"
 SHEET_MOST = 64  # pictures on one contact sheet

@@ -115,7 +115,7 @@ def _start(domain: str, ref: str | None, resume: bool) -> Model | None:
 def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Recipe:
     from polydiff.models.manifest import MANIFEST, read_manifest
     from polydiff.plugins.registry import get_registry
-    from polydiff.settings import from_assignments, from_file, from_variables, merged
+    from polydiff.support.settings import from_assignments, from_file, from_variables, merged
     from polydiff.workflows.recipe import Recipe
 
     recipes = get_registry().domain(domain).recipes()

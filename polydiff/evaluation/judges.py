@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from polydiff.errors import UsageError
-from polydiff.files import aside
+from polydiff.support.files import aside
 
 ABOUT, WEIGHTS = "judge.json", "weights.safetensors"
 

@@ -14,9 +14,9 @@ from pydantic import Field
 from polydiff.domain import Strict
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.files import aside
 from polydiff.models.manifest import TABLES, Part
-from polydiff.validate import validated
+from polydiff.support.files import aside
+from polydiff.support.validate import validated
 
 #: what `--solver` calls the calibrated table of a number of steps, and what such a table calls itself
 CALIBRATED = "calibrated"

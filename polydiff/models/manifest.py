@@ -14,7 +14,7 @@ from pydantic import Field
 
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
-from polydiff.validate import validated
+from polydiff.support.validate import validated
 
 SCHEMA_VERSION = 1
 MANIFEST, WEIGHTS = "model.json", "weights.safetensors"

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from polydiff.engine.denoisers import State
 from polydiff.engine.sampling import Run
 from polydiff.errors import UsageError
-from polydiff.files import aside
+from polydiff.support.files import aside
 
 
 def save_run(run: Run, path: str | Path) -> None:

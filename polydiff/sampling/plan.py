@@ -28,7 +28,7 @@ from polydiff.sampling.samples import Sample
 from polydiff.sampling.source import ends_of, source_of, target_of
 from polydiff.sampling.table import make_model_table
 from polydiff.spec import RunInfo
-from polydiff.validate import validated
+from polydiff.support.validate import validated
 
 if TYPE_CHECKING:
     from polydiff.model import Model

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
-from polydiff.files import aside
-from polydiff.validate import validated
+from polydiff.support.files import aside
+from polydiff.support.validate import validated
 
 # Fields that say where and how a sample was computed, not which sample it is.
 _INCIDENTAL = {"model", "batch_size", "device", "threads", "versions", "notes", "file", "sha256"}

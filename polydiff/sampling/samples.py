@@ -12,8 +12,8 @@ from typing import Any, overload
 from polydiff.dataset import Dataset, checked
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import aside, sha256
 from polydiff.sampling.provenance import Provenance, manifest_path
+from polydiff.support.files import aside, sha256
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from polydiff.domain import Domain, SampleRequest
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import sha256
 from polydiff.sampling.provenance import Source
+from polydiff.support.files import sha256
 
 if TYPE_CHECKING:
     from polydiff.engine.denoisers import State

@@ -10,8 +10,8 @@ from pydantic import Field, create_model
 
 from polydiff.domain import Strict
 from polydiff.models.manifest import Card, Part, SamplingDefaults
+from polydiff.support.validate import validated
 from polydiff.training.config import TrainingConfig
-from polydiff.validate import validated
 
 _POSITIVE = ("steps", "batch_size", "learning_rate", "log_every", "checkpoint_every")
 _BUILT_IN = {"steps": 2000}

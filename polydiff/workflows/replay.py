@@ -11,10 +11,10 @@ import torch
 
 from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError, UsageError
-from polydiff.files import sha256
 from polydiff.model import Model, load
 from polydiff.sampling.provenance import Provenance
 from polydiff.sampling.samples import Sample
+from polydiff.support.files import sha256
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from polydiff.model import Model, make_schedule
 from polydiff.models.manifest import MANIFEST, read_manifest
 from polydiff.plugins.registry import get_registry
 from polydiff.spec import RunInfo
+from polydiff.support.validate import one_line, validated
 from polydiff.training.checkpoints import NAME as CHECKPOINT
 from polydiff.training.loop import TrainingState, fit, make_accelerator
-from polydiff.validate import one_line, validated
 from polydiff.workflows.recipe import Recipe
 from polydiff.workflows.training_data import TrainingData
 from polydiff.workflows.training_log import TrainingLog

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polydiff.files import aside, disk_errors
+from polydiff.support.files import aside, disk_errors
 from polydiff.training.loop import TrainingState
 
 LOG, BOARD, PICTURES = "log.jsonl", "tensorboard", "pictures"

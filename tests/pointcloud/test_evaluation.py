@@ -105,7 +105,7 @@ def test_evaluation_tells_good_from_bad_and_copies_from_new(judged):
 
 
 def test_a_completed_shape_is_compared_with_its_source(judged, tmp_path):
-    from polydiff.files import sha256
+    from polydiff.support.files import sha256
 
     cloud = whole()[0].load()
     cloud.save(tmp_path / "whole.ply")

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from polydiff.cli.main import main
 from polydiff.dataset import Dataset, Item
 from polydiff.errors import PolydiffError, UsageError
-from polydiff.files import sha256
+from polydiff.support.files import sha256
 from polydiff_protein import evaluation, selfconsistency
 from polydiff_protein.commands import measure as measure_command
 from polydiff_protein.contigs import resolve

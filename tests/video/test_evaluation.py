@@ -136,7 +136,7 @@ def test_predictions_are_compared_with_their_sources(tmp_path, domain, clips):
     """Records as sampling writes them: the source's frames 0 to 3 kept, frames 4 to 7 made."""
     from dataclasses import replace
 
-    from polydiff.files import sha256
+    from polydiff.support.files import sha256
     from polydiff_video.files import write
 
     path = tmp_path / "a.gif"

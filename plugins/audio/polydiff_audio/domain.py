@@ -15,8 +15,8 @@ from polydiff.conditions import ConditionSet, Real
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Metric, SampleRequest
 from polydiff.errors import UsageError
-from polydiff.settings import merged
-from polydiff.validate import validated
+from polydiff.support.settings import merged
+from polydiff.support.validate import validated
 from polydiff_audio import files, loops, regions
 from polydiff_audio.augment import augment, speed_factor
 from polydiff_audio.clip import AudioClip

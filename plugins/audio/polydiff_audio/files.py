@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import aside
+from polydiff.support.files import aside
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample, to_channels
 from polydiff_audio.loudness import HEADROOM_DB, amplitude, decibels

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from polydiff.pictures import new_figure, to_png
+from polydiff.support.pictures import new_figure, to_png
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.metrics import spectrogram
 

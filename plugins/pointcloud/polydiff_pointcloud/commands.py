@@ -24,7 +24,7 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
 
     0003.ply becomes 0003.mesh.glb beside it, or what -o says.
     """
-    from polydiff.files import aside
+    from polydiff.support.files import aside
     from polydiff_pointcloud.files import read
     from polydiff_pointcloud.surface import mesh_of
 
@@ -57,7 +57,7 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("clouds.html"), show_default=True)
 def view(clouds: tuple[Path, ...], out: Path) -> None:
     """Write one HTML page, which needs no network, in which CLOUDS can be turned."""
-    from polydiff.files import aside
+    from polydiff.support.files import aside
     from polydiff_pointcloud.files import read
     from polydiff_pointcloud.viewer import page
 

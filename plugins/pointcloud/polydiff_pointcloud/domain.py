@@ -12,8 +12,8 @@ import numpy as np
 from polydiff.conditions import Categorical, ConditionSet
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Metric, SampleRequest
-from polydiff.settings import merged
-from polydiff.validate import validated
+from polydiff.support.settings import merged
+from polydiff.support.validate import validated
 from polydiff_pointcloud import files
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.config import PointCloudConfig, PointCloudOptions

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from polydiff.dataset import Dataset, Item
 from polydiff.domain import Metric
 from polydiff.evaluation import scores
-from polydiff.files import sha256
+from polydiff.support.files import sha256
 from polydiff_pointcloud import metrics as m
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.distances import chamfer, chamfer_matrix, earth_mover_matrix, within

@@ -17,7 +17,7 @@ import trimesh
 from trimesh.exchange.ply import export_ply
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import aside
+from polydiff.support.files import aside
 from polydiff_pointcloud.cloud import PointCloud
 
 SUFFIXES = (".ply", ".npz", ".npy", ".xyz", ".glb", ".obj")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polydiff.pictures import new_figure, to_png
+from polydiff.support.pictures import new_figure, to_png
 from polydiff_protein.measures import COMPACT, CONTACT, Measures, expected_gyration
 from polydiff_protein.ramachandran import ALLOWED, CELL
 from polydiff_protein.secondary import fractions

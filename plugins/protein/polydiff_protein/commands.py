@@ -20,7 +20,7 @@ def measure(structures: tuple[Path, ...], out: Path) -> None:
     import csv
     import io
 
-    from polydiff.files import aside
+    from polydiff.support.files import aside
     from polydiff_protein.files import read
     from polydiff_protein.measures import figures
     from polydiff_protein.measures import measure as measured
@@ -53,7 +53,7 @@ def ribbon(structures: tuple[Path, ...], out: Path) -> None:
 
     Where OUT ends in .png, a picture is drawn: three views of one structure, or one of each.
     """
-    from polydiff.files import aside
+    from polydiff.support.files import aside
     from polydiff_protein.files import read
     from polydiff_protein.preview import contact_sheet, views
     from polydiff_protein.viewer import page

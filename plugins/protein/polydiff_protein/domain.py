@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from polydiff.conditions import ConditionSet, Real
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Gate, Metric, SampleRequest
-from polydiff.settings import merged
-from polydiff.validate import validated
+from polydiff.support.settings import merged
+from polydiff.support.validate import validated
 from polydiff_protein import files
 from polydiff_protein.config import ProteinConfig, ProteinOptions
 from polydiff_protein.contigs import chain_id

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from polydiff.dataset import Dataset, Item
 from polydiff.domain import Metric
-from polydiff.files import sha256
+from polydiff.support.files import sha256
 from polydiff_protein import contigs, files, selfconsistency
 from polydiff_protein.gates import GATES
 from polydiff_protein.geometry import rmsd, superpose

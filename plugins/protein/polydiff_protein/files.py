@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import aside
+from polydiff.support.files import aside
 from polydiff_protein.reading import from_mmcif, from_pdb
 from polydiff_protein.structure import Backbone
 from polydiff_protein.writing import GLYCINE, mmcif_text, pdb_text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polydiff.pictures import new_figure, to_png
+from polydiff.support.pictures import new_figure, to_png
 from polydiff_protein.secondary import HELIX, LOOP, STRAND, secondary_structure
 from polydiff_protein.structure import Backbone
 

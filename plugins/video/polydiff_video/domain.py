@@ -14,7 +14,7 @@ from polydiff.conditions import ConditionSet
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain, Metric, SampleRequest
 from polydiff.errors import UsageError
-from polydiff.settings import merged
+from polydiff.support.settings import merged
 from polydiff_video import files, regions
 from polydiff_video.blocks import blocks, whole_windows
 from polydiff_video.clip import VideoClip

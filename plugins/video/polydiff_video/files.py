@@ -16,7 +16,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.files import aside
+from polydiff.support.files import aside
 from polydiff_video.clip import Frames, VideoClip
 
 _FILMS = {".mp4": ("mp4", "libx264"), ".webm": ("webm", "libvpx-vp9")}

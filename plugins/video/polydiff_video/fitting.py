@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from polydiff.dataset import Dataset
-from polydiff.validate import validated
+from polydiff.support.validate import validated
 from polydiff_video.clip import VideoClip
 from polydiff_video.codec import fit
 from polydiff_video.config import CodecConfig, VideoConfig, conditions_of

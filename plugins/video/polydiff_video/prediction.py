@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from polydiff.dataset import Dataset, Item
 from polydiff.domain import SampleRequest
 from polydiff.errors import UsageError
-from polydiff.files import sha256
+from polydiff.support.files import sha256
 from polydiff_video import metrics as m
 from polydiff_video.clip import Frames
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from polydiff.conditions import Categorical, ConditionSet
 from polydiff.domain import Dataset, Domain, Metric, SampleRequest, Strict
 from polydiff.errors import UsageError
-from polydiff.pictures import new_figure, to_png
+from polydiff.support.pictures import new_figure, to_png
 
 if TYPE_CHECKING:  # torch is imported where it is used, so that `polydiff sample mydata --help` is quick
     from torch import Tensor, nn
