@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.peers.k_diffusion import sampling
+from polydiff.engine.loop import Run, finish
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import Run, finish
 from polydiff.engine.schedules import EDM
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table

@@ -17,7 +17,7 @@ from benchmarks.posterior.ours import PROCESS, SCHEDULE, denoiser_of
 from benchmarks.problems import Mixture, problems
 from polydiff.engine.encoding import encode
 from polydiff.engine.likelihood import log_likelihood
-from polydiff.engine.sampling import sample, start
+from polydiff.engine.loop import sample, start
 from polydiff.engine.solvers import make_table
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.problems import Mixture
+from polydiff.engine.loop import Run, sample
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import Run, sample
 from polydiff.engine.schedules import EDM, RectifiedFlow, Schedule
 from polydiff.engine.solvers import make_table
 

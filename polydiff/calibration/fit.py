@@ -27,8 +27,8 @@ from torch import Tensor
 
 from polydiff.calibration.point_exact import PointExact, point_exact
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
+from polydiff.engine.loop import Run, sample, step
 from polydiff.engine.processes import Fixed, Gaussian, Process
-from polydiff.engine.sampling import Run, sample, step
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -132,7 +132,7 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 12) -> Iterator
     >>> from polydiff.engine.schedules import EDM
     >>> from polydiff.engine.solvers import make_table
     >>> from polydiff.engine.processes import Gaussian
-    >>> from polydiff.engine.sampling import sample, start
+    >>> from polydiff.engine.loop import sample, start
     >>> def denoiser(x, t, mask, cond):  # of data that is N(0, 0.25)
     ...     return {"x": x["x"] * (0.25 / (0.25 + EDM().sigma(t) ** 2)).float().reshape(-1, 1, 1)}
     >>> table, processes = make_table("adams", EDM(), 100), {"x": Gaussian()}

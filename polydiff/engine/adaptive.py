@@ -22,10 +22,10 @@ from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.gradients import scaled
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.guidance.contrast import entries, inner
+from polydiff.engine.loop import Run
 from polydiff.engine.nodes import LOWEST_LAMBDA, nodes_at
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.processes.base import per_sample
-from polydiff.engine.sampling import Run
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row
 from polydiff.errors import PolydiffError, UsageError

@@ -14,8 +14,8 @@ import torch
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.grids import SIGMA_MIN, uniform_log_snr
+from polydiff.engine.loop import Run, finish
 from polydiff.engine.nodes import nodes_at, with_levels
-from polydiff.engine.sampling import Run, finish
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row, eps_row
 from polydiff.engine.table import Row, Table

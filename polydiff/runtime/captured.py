@@ -24,8 +24,8 @@ from torch import Tensor
 
 from polydiff.engine import noise
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
+from polydiff.engine.loop import Callback, Finish, Run, apart, finish, move
 from polydiff.engine.processes import Fixed, igso3
-from polydiff.engine.sampling import Callback, Finish, Run, apart, finish, move
 from polydiff.engine.table import Levels, Row, Table
 
 #: read-outs that a step has room for, unless a table needs more: no solver's does

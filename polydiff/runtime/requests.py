@@ -13,9 +13,9 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.guidance import keep_exactly, keeping, kept_conditions
+from polydiff.engine.loop import Callback, Finish, Run, finish, start
 from polydiff.engine.nodes import with_levels
 from polydiff.engine.processes.base import Process
-from polydiff.engine.sampling import Callback, Finish, Run, finish, start
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from polydiff.engine.denoisers import State
-from polydiff.engine.sampling import Run
+from polydiff.engine.loop import Run
 from polydiff.errors import UsageError
 from polydiff.support.files import aside
 

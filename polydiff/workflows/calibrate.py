@@ -16,8 +16,8 @@ from polydiff.calibration.fit import calibrate as fit
 from polydiff.calibration.point_exact import point_exact
 from polydiff.conditions import Categorical, Real
 from polydiff.engine.guidance import keeping
+from polydiff.engine.loop import sample
 from polydiff.engine.noise import uniform
-from polydiff.engine.sampling import sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table

@@ -11,8 +11,8 @@ from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
 
 from polydiff.calibration.fit import Case, Problem, best_start, calibrate, distances
 from polydiff.calibration.point_exact import PointExact, point_exact
+from polydiff.engine.loop import sample, start
 from polydiff.engine.processes import Fixed, Gaussian, Torus
-from polydiff.engine.sampling import sample, start
 from polydiff.engine.schedules import EDM, RectifiedFlow, Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table

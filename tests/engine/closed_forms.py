@@ -10,8 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from polydiff.engine.loop import Run, sample
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.sampling import Run, sample
 from polydiff.engine.schedules import SCHEDULES, RectifiedFlow, Schedule, shifted
 from polydiff.engine.table import Table
 

@@ -10,8 +10,8 @@ from closed_forms import ALL_SCHEDULES, Mixture, gaussian, mixture
 
 from polydiff.engine.adaptive import FORMULAS, adaptive
 from polydiff.engine.grids import SIGMA_MIN
+from polydiff.engine.loop import start
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.sampling import start
 from polydiff.engine.schedules import EDM, Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.errors import PolydiffError, UsageError

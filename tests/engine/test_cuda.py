@@ -16,11 +16,11 @@ from polydiff.engine.adaptive import adaptive
 from polydiff.engine.encoding import encode
 from polydiff.engine.guidance import apg, cfg_zero, steer, threshold
 from polydiff.engine.likelihood import log_likelihood
+from polydiff.engine.loop import start
 from polydiff.engine.noise import noise
 from polydiff.engine.particles import measured, sample_particles
 from polydiff.engine.posterior import Measurement
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.sampling import start
 from polydiff.engine.solvers import make_table
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

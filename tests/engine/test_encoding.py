@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polydiff.engine.encoding import encode, encoding_table
+from polydiff.engine.loop import sample, start
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.sampling import sample, start
 from polydiff.engine.solvers import make_table
 
 PROCESSES = {"x": Gaussian()}

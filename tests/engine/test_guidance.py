@@ -17,9 +17,9 @@ from polydiff.engine.guidance import (
     steer,
     threshold,
 )
+from polydiff.engine.loop import sample, start, step
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import sample, start, step
 from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests

@@ -10,11 +10,11 @@ import torch
 from closed_forms import ALL_SCHEDULES, Mixture, finish
 
 from polydiff.engine import posterior
+from polydiff.engine.loop import start
 from polydiff.engine.noise import noise
 from polydiff.engine.particles import measured, sample_particles, systematic
 from polydiff.engine.posterior import Measurement, conjugate_gradients, diffpir, dps, mmps, pigdm
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import start
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 

@@ -11,10 +11,10 @@ from closed_forms import ALL_SCHEDULES, finish
 from curved import ANGLES, CHANCES, POSES, WEIGHTS, Law, chi_squared, part_of
 from test_geometry import rotations
 
+from polydiff.engine.loop import Run, start
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Rotation, Torus
 from polydiff.engine.processes.igso3 import angle_of
-from polydiff.engine.sampling import Run, start
 from polydiff.engine.solvers import SOLVERS, make_table
 
 EDM = ALL_SCHEDULES["edm"]

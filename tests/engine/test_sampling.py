@@ -15,10 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from polydiff.engine.denoisers import coefficients, precondition
 from polydiff.engine.grids import karras
 from polydiff.engine.guidance import cfg, inpaint
+from polydiff.engine.loop import Run, sample, start, step
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.processes.base import linear_combination
-from polydiff.engine.sampling import Run, sample, start, step
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests

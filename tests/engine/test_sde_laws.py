@@ -11,8 +11,8 @@ import torch
 from closed_forms import ALL_SCHEDULES, STOCHASTIC, finish, mixture, named
 from test_solver_identities import sliced_distance
 
+from polydiff.engine.loop import start
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import start
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table

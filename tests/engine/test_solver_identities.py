@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polydiff.engine.grids import GRIDS
+from polydiff.engine.loop import start
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.sampling import start
 from polydiff.engine.schedules import RectifiedFlow
 from polydiff.engine.solvers import SOLVERS, ddim, ddpm, dpmpp, make_table
 from polydiff.engine.table import Row, Table

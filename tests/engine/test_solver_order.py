@@ -19,7 +19,7 @@ from closed_forms import (
     times_at,
 )
 
-from polydiff.engine.sampling import Run
+from polydiff.engine.loop import Run
 from polydiff.engine.solvers import SOLVERS
 
 LOW, HIGH = -0.5, 1.5  # in lambda: where a unit-variance sample takes shape

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from polydiff.engine.denoisers import precondition
 from polydiff.engine.guidance import apg, cfg, steer
+from polydiff.engine.loop import finish, sample, start
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed, Gaussian, Rotation
-from polydiff.engine.sampling import finish, sample, start
 from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.engine.table import Row, Table
 from polydiff.runtime.captured import DEPTH, Captured, finish_for

@@ -6,8 +6,8 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES
 
+from polydiff.engine.loop import finish
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.sampling import finish
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.captured import Captured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from polydiff.engine.sampling import Run
+from polydiff.engine.loop import Run
 from polydiff.errors import PolydiffError, UsageError
 from polydiff.runtime.saved import load_run, save_run
 

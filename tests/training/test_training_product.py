@@ -16,9 +16,9 @@ from curved import CHANCES, WEIGHTS, Law, part_of
 from torch import nn
 
 from polydiff.engine.denoisers import precondition
+from polydiff.engine.loop import start
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical
-from polydiff.engine.sampling import start
 from polydiff.engine.solvers import make_table
 from polydiff.training.loop import Batch, TrainingConfig, fit, make_accelerator
 
