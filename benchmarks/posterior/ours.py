@@ -13,13 +13,13 @@ from torch import Tensor
 from benchmarks.peers import SIGMA_MAX
 from benchmarks.posterior.inverses import DRAWS, TRUTHS, Inverse, Method
 from benchmarks.problems import Mixture
-from polydiff.engine import posterior
 from polydiff.engine.denoisers import Denoiser
 from polydiff.engine.guidance import inpaint
+from polydiff.engine.inverse import posterior
+from polydiff.engine.inverse.particles import measured, sample_particles, systematic
+from polydiff.engine.inverse.posterior import Measurement
 from polydiff.engine.loop import sample, start
 from polydiff.engine.noise import uniform
-from polydiff.engine.particles import measured, sample_particles, systematic
-from polydiff.engine.posterior import Measurement
 from polydiff.engine.processes import Gaussian
 from polydiff.engine.schedules import EDM
 from polydiff.engine.solvers import make_table

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
-from polydiff.engine.gradients import scaled
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.guidance.contrast import entries, inner
+from polydiff.engine.inverse.gradients import scaled
 from polydiff.engine.loop import Run
 from polydiff.engine.nodes import LOWEST_LAMBDA, nodes_at
 from polydiff.engine.processes import Fixed, Gaussian

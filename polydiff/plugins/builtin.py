@@ -78,7 +78,7 @@ _PARTS = {
 }
 
 _POSTERIOR = (
-    "polydiff.engine.posterior",
+    "polydiff.engine.inverse.posterior",
     {
         "dps": ("dps", "Posterior of a linear measurement, by the residual's gradient"),
         "pigdm": ("pigdm", "The same, with a covariance for data of one deviation"),

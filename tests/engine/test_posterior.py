@@ -9,11 +9,11 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES, Mixture, finish
 
-from polydiff.engine import posterior
+from polydiff.engine.inverse import posterior
+from polydiff.engine.inverse.particles import measured, sample_particles, systematic
+from polydiff.engine.inverse.posterior import Measurement, conjugate_gradients, diffpir, dps, mmps, pigdm
 from polydiff.engine.loop import start
 from polydiff.engine.noise import noise
-from polydiff.engine.particles import measured, sample_particles, systematic
-from polydiff.engine.posterior import Measurement, conjugate_gradients, diffpir, dps, mmps, pigdm
 from polydiff.engine.processes import Gaussian
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.gradients import added, graph, leaves, pull, tweedie_factor
+from polydiff.engine.inverse.gradients import added, graph, leaves, pull, tweedie_factor
 from polydiff.engine.processes.base import masked
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
-from polydiff.engine.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.guidance.contrast import inner
+from polydiff.engine.inverse.gradients import added, graph, leaves, pull, scaled, tweedie_factor
+from polydiff.engine.inverse.posterior import Measurement, remaining_variance
 from polydiff.engine.loop import Run, start, step
 from polydiff.engine.noise import Seeds, as_seeds, noise, uniform
-from polydiff.engine.posterior import Measurement, remaining_variance
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.processes.base import filled, masked
 from polydiff.engine.schedules import Schedule
