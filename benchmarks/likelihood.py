@@ -15,9 +15,9 @@ from torch import Tensor
 from benchmarks.posterior.inverses import draws
 from benchmarks.posterior.ours import PROCESS, SCHEDULE, denoiser_of
 from benchmarks.problems import Mixture, problems
-from polydiff.engine.encoding import encode
-from polydiff.engine.likelihood import log_likelihood
 from polydiff.engine.loop import sample, start
+from polydiff.engine.ode.encoding import encode
+from polydiff.engine.ode.likelihood import log_likelihood
 from polydiff.engine.solvers import make_table
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from polydiff.domain import Domain, SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.encoding import encode
+from polydiff.engine.ode.encoding import encode
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.plugins.registry import get_registry

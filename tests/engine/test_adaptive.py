@@ -8,9 +8,9 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES, Mixture, gaussian, mixture
 
-from polydiff.engine.adaptive import FORMULAS, adaptive
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.loop import start
+from polydiff.engine.ode.adaptive import FORMULAS, adaptive
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.schedules import EDM, Schedule
 from polydiff.engine.solvers import make_table

@@ -11,15 +11,15 @@ from test_posterior import A, Y, prior
 from test_spaces import DRAWN, PROCESSES, WIDTHS, example, shapes, whole_loop
 from torch.testing import assert_close
 
-from polydiff.engine.adaptive import adaptive
-from polydiff.engine.encoding import encode
 from polydiff.engine.guidance import apg, cfg_zero, steer, threshold
 from polydiff.engine.inverse import posterior
 from polydiff.engine.inverse.particles import measured, sample_particles
 from polydiff.engine.inverse.posterior import Measurement
-from polydiff.engine.likelihood import log_likelihood
 from polydiff.engine.loop import start
 from polydiff.engine.noise import noise
+from polydiff.engine.ode.adaptive import adaptive
+from polydiff.engine.ode.encoding import encode
+from polydiff.engine.ode.likelihood import log_likelihood
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.solvers import make_table
 

@@ -10,8 +10,8 @@ from closed_forms import ALL_SCHEDULES, Mixture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polydiff.engine.encoding import encode, encoding_table
 from polydiff.engine.loop import sample, start
+from polydiff.engine.ode.encoding import encode, encoding_table
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.solvers import make_table
 

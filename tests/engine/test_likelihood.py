@@ -8,8 +8,8 @@ import pytest
 import torch
 from closed_forms import ALL_SCHEDULES
 
-from polydiff.engine.likelihood import log_likelihood
 from polydiff.engine.noise import noise
+from polydiff.engine.ode.likelihood import log_likelihood
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.errors import UsageError
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from test_sampling import Count, same_bits
 
 from polydiff.engine.denoisers import precondition
-from polydiff.engine.encoding import encode
 from polydiff.engine.grids import karras
 from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.loop import sample, start
 from polydiff.engine.noise import noise
+from polydiff.engine.ode.encoding import encode
 from polydiff.engine.processes import Categorical, Fixed, Gaussian, Rotation, Torus
 from polydiff.engine.processes.torus import wrap
 from polydiff.engine.solvers import make_table
