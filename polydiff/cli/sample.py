@@ -72,7 +72,7 @@ def command(model: str, out: Path | None, as_json: bool, **arguments: Any) -> in
 
     `polydiff sample MODEL --help` shows the flags that the model adds: its conditions and options.
     """
-    from polydiff.cli.sampling import SampleRun
+    from polydiff.cli.sample_run import SampleRun
 
     run = SampleRun.prepare(model, out, arguments)
     if arguments["dry_run"]:
