@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
 
 from polydiff.calibration.fit import Case, Problem, best_start, calibrate, distances
 from polydiff.calibration.point_exact import PointExact, point_exact
@@ -17,6 +16,7 @@ from polydiff.engine.schedules import EDM, RectifiedFlow, Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
+from polydiff.testing.closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
 from polydiff.workflows.calibrate import known_tables
 
 PROCESSES = {"x": Gaussian(), "label": Fixed()}

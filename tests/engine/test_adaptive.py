@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, Mixture, gaussian, mixture
 
 from polydiff.engine.grids import SIGMA_MIN
 from polydiff.engine.loop import start
@@ -15,6 +14,7 @@ from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.schedules import EDM, Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.errors import PolydiffError, UsageError
+from polydiff.testing.closed_forms import ALL_SCHEDULES, Mixture, gaussian, mixture
 
 PROCESSES = {"x": Gaussian()}
 

@@ -6,7 +6,6 @@ from collections import deque
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, finish, mixture
 from test_posterior import A, Y, prior
 from test_spaces import DRAWN, PROCESSES, WIDTHS, example, shapes, whole_loop
 from torch.testing import assert_close
@@ -22,6 +21,7 @@ from polydiff.engine.ode.encoding import encode
 from polydiff.engine.ode.likelihood import log_likelihood
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.solvers import make_table
+from polydiff.testing.closed_forms import ALL_SCHEDULES, finish, mixture
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

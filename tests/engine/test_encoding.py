@@ -6,7 +6,6 @@ from collections import deque
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, Mixture
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from polydiff.engine.loop import sample, start
 from polydiff.engine.ode.encoding import encode, encoding_table
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.solvers import make_table
+from polydiff.testing.closed_forms import ALL_SCHEDULES, Mixture
 
 PROCESSES = {"x": Gaussian()}
 GAUSSIAN = Mixture(

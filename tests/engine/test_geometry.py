@@ -6,8 +6,6 @@ import math
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES
-from curved import chi_squared, igso3_cdf, igso3_density, wrapped_density
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +14,8 @@ from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Gaussian, Process, Rotation, Torus, igso3, quaternions
 from polydiff.engine.processes.torus import wrap
 from polydiff.engine.schedules import RectifiedFlow, Schedule
+from polydiff.testing.closed_forms import ALL_SCHEDULES
+from polydiff.testing.curved import chi_squared, igso3_cdf, igso3_density, wrapped_density
 
 EDM, FLOW = ALL_SCHEDULES["edm"], RectifiedFlow()
 WIDE = 8_000

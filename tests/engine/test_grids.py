@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polydiff.engine.grids import GRIDS, custom, noise_level
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
+from polydiff.testing.closed_forms import ALL_SCHEDULES
 
 RISING = ("restart", "repaint")
 NAMED = [name for name in GRIDS if name not in ("custom", *RISING)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, finish, gaussian, named
 
 from polydiff.engine.guidance import (
     apg,
@@ -24,6 +23,7 @@ from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests
 from polydiff.runtime.saved import load_run, save_run
+from polydiff.testing.closed_forms import ALL_SCHEDULES, ALL_SOLVERS, finish, gaussian, named
 
 EDM = ALL_SCHEDULES["edm"]
 X = {"x": noise([1, 2], "x", 0, (4, 3))}

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES
 
 from polydiff.engine.noise import noise
 from polydiff.engine.ode.likelihood import log_likelihood
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.errors import UsageError
+from polydiff.testing.closed_forms import ALL_SCHEDULES
 
 EDM = ALL_SCHEDULES["edm"]
 DEVIATION = {"x": 0.5, "wave": 1.5}

@@ -7,7 +7,6 @@ from collections import deque
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, Mixture, finish
 
 from polydiff.engine.inverse import posterior
 from polydiff.engine.inverse.particles import measured, sample_particles, systematic
@@ -17,6 +16,7 @@ from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
 from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
+from polydiff.testing.closed_forms import ALL_SCHEDULES, Mixture, finish
 
 EDM = ALL_SCHEDULES["edm"]
 A = torch.tensor([[1.0, 0.5, -0.3], [0.2, -1.0, 0.7]]).double()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import PROCESSES, Fixed, Gaussian
 from polydiff.engine.processes.base import centred, linear_combination, mean_over_real
+from polydiff.testing.closed_forms import ALL_SCHEDULES
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False]])
 

@@ -7,8 +7,6 @@ from functools import cache
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, finish
-from curved import ANGLES, CHANCES, POSES, WEIGHTS, Law, chi_squared, part_of
 from test_geometry import rotations
 
 from polydiff.engine.loop import Run, start
@@ -16,6 +14,8 @@ from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical, Rotation, Torus
 from polydiff.engine.processes.igso3 import angle_of
 from polydiff.engine.solvers import SOLVERS, make_table
+from polydiff.testing.closed_forms import ALL_SCHEDULES, finish
+from polydiff.testing.curved import ANGLES, CHANCES, POSES, WEIGHTS, Law, chi_squared, part_of
 
 EDM = ALL_SCHEDULES["edm"]
 

@@ -6,7 +6,6 @@ import threading
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, SINGLESTEP, finish, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -23,6 +22,7 @@ from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests
 from polydiff.runtime.saved import load_run, save_run
+from polydiff.testing.closed_forms import ALL_SCHEDULES, ALL_SOLVERS, SINGLESTEP, finish, named
 
 PROCESSES = {"coords": Gaussian(centre=True), "wave": Gaussian(), "label": Fixed()}
 EDM = ALL_SCHEDULES["edm"]

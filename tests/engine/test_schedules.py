@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, mixture
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polydiff.engine.denoisers import c_noise, from_eps, from_flow, from_score, from_v, precondition
 from polydiff.engine.schedules import EDM, RectifiedFlow, shifted
+from polydiff.testing.closed_forms import ALL_SCHEDULES, mixture
 
 T = torch.linspace(0, 1, 201, dtype=torch.float64)
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, STOCHASTIC, finish, mixture, named
 from test_solver_identities import sliced_distance
 
 from polydiff.engine.loop import start
@@ -16,6 +15,7 @@ from polydiff.engine.processes import Gaussian
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
+from polydiff.testing.closed_forms import ALL_SCHEDULES, STOCHASTIC, finish, mixture, named
 
 EDM = ALL_SCHEDULES["edm"]
 FIRST_ORDER = {("ddpm", ()), ("ddim", ()), ("dpmpp", (("order", 1),)), ("er_sde", (("order", 1),))}

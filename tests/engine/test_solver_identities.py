@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, SINGLESTEP, STOCHASTIC, finish, gaussian, mixture, named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,16 @@ from polydiff.engine.schedules import RectifiedFlow
 from polydiff.engine.solvers import SOLVERS, ddim, ddpm, dpmpp, make_table
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
+from polydiff.testing.closed_forms import (
+    ALL_SCHEDULES,
+    ALL_SOLVERS,
+    SINGLESTEP,
+    STOCHASTIC,
+    finish,
+    gaussian,
+    mixture,
+    named,
+)
 
 FALLING = st.lists(st.integers(1, 1000), min_size=1, max_size=8, unique=True).map(
     lambda times: [*[t / 1000 for t in sorted(times, reverse=True)], 0.0]

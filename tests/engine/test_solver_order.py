@@ -6,7 +6,10 @@ import math
 
 import pytest
 import torch
-from closed_forms import (
+
+from polydiff.engine.loop import Run
+from polydiff.engine.solvers import SOLVERS
+from polydiff.testing.closed_forms import (
     ALL_SCHEDULES,
     PROCESSES,
     SINGLESTEP,
@@ -18,9 +21,6 @@ from closed_forms import (
     named,
     times_at,
 )
-
-from polydiff.engine.loop import Run
-from polydiff.engine.solvers import SOLVERS
 
 LOW, HIGH = -0.5, 1.5  # in lambda: where a unit-variance sample takes shape
 

@@ -6,8 +6,6 @@ import math
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, finish, named
-from curved import SHAPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sampling import Count, same_bits
@@ -25,6 +23,8 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests
 from polydiff.runtime.saved import load_run, save_run
+from polydiff.testing.closed_forms import ALL_SCHEDULES, ALL_SOLVERS, finish, named
+from polydiff.testing.curved import SHAPES
 
 EDM = ALL_SCHEDULES["edm"]
 PROCESSES = {

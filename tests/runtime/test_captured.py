@@ -7,8 +7,6 @@ import warnings
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, ALL_SOLVERS, named
-from curved import SHAPES, SPACES
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from polydiff.engine.denoisers import precondition
@@ -19,6 +17,8 @@ from polydiff.engine.processes import Fixed, Gaussian, Rotation
 from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.engine.table import Row, Table
 from polydiff.runtime.captured import DEPTH, Captured, finish_for
+from polydiff.testing.closed_forms import ALL_SCHEDULES, ALL_SOLVERS, named
+from polydiff.testing.curved import SHAPES, SPACES
 
 EDM = ALL_SCHEDULES["edm"]
 PROCESSES = {**SPACES, "way": Rotation("geodesic"), "coords": Gaussian(centre=True), "label": Fixed()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES
 
 from polydiff.engine.loop import finish
 from polydiff.engine.processes import Fixed, Gaussian
@@ -12,6 +11,7 @@ from polydiff.engine.solvers import make_table
 from polydiff.errors import UsageError
 from polydiff.runtime.captured import Captured
 from polydiff.runtime.requests import Request, alone, default_batch_size, sample_jobs, sample_requests
+from polydiff.testing.closed_forms import ALL_SCHEDULES
 
 EDM = ALL_SCHEDULES["edm"]
 TABLE = make_table("adams", EDM, 4)

@@ -11,8 +11,6 @@ import math
 
 import pytest
 import torch
-from closed_forms import ALL_SCHEDULES, finish
-from curved import CHANCES, WEIGHTS, Law, part_of
 from torch import nn
 
 from polydiff.engine.denoisers import precondition
@@ -20,6 +18,8 @@ from polydiff.engine.loop import start
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Categorical
 from polydiff.engine.solvers import make_table
+from polydiff.testing.closed_forms import ALL_SCHEDULES, finish
+from polydiff.testing.curved import CHANCES, WEIGHTS, Law, part_of
 from polydiff.training.loop import Batch, TrainingConfig, fit, make_accelerator
 
 EDM = ALL_SCHEDULES["edm"]
