@@ -6,7 +6,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from small_run import LENGTHS, PROCESSES, small_batches, small_config, small_fit, small_network
 
 from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import EDM, SCHEDULES, VE, Cosine, LinearVP, RectifiedFlow
@@ -21,6 +20,7 @@ from polydiff.training.objective import (
     sample_seeds,
 )
 from polydiff.training.order import BatchOrder, epoch_batches
+from tests.training.small_run import LENGTHS, PROCESSES, small_batches, small_config, small_fit, small_network
 
 VERY_NEAR = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import small_batches, small_config, small_fit, small_network
-from two_processes import EACH, STEPS
 
 from polydiff.engine.schedules import EDM
 from polydiff.errors import UsageError
 from polydiff.training.checkpoints import NAME, read_checkpoint
 from polydiff.training.objective import noise_levels
+from tests.training.small_run import small_batches, small_config, small_fit, small_network
+from tests.training.two_processes import EACH, STEPS
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -26,10 +26,14 @@ pytestmark = pytest.mark.skipif(
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    program = str(Path(__file__).with_name("two_processes.py"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [*torchrun, program, str(folder)], env=environment, capture_output=True, text=True, timeout=500
+        [*torchrun, "-m", "tests.training.two_processes", str(folder)],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     return folder

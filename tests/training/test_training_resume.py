@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_run import small_batches, small_fit, small_network
 from torch import nn
 
 from polydiff.engine.schedules import EDM, Cosine
@@ -22,6 +21,7 @@ from polydiff.errors import PolydiffError, UsageError
 from polydiff.training.checkpoints import NAME, read_checkpoint
 from polydiff.training.interrupts import stop_requests
 from polydiff.training.loop import Interrupted
+from tests.training.small_run import small_batches, small_fit, small_network
 
 STEPS = 8
 
@@ -280,7 +280,7 @@ ENDLESS = """
 import sys
 from pathlib import Path
 import torch
-from small_run import small_fit
+from tests.training.small_run import small_fit
 torch.set_num_threads(1)
 tell = lambda state: print(".", end="", flush=True)
 small_fit(Path(sys.argv[1]), steps=10**6, decay=0.0, checkpoint_every=1, callbacks=(tell,))
@@ -290,7 +290,7 @@ small_fit(Path(sys.argv[1]), steps=10**6, decay=0.0, checkpoint_every=1, callbac
 def test_kill_9_leaves_a_checkpoint_from_which_another_process_goes_on_exactly(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS, tmp_path / "killed"],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
     ) as child:
         heard = child.stdout.read(5)

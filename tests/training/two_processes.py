@@ -1,4 +1,4 @@
-"""What every process under torchrun does in test_training_processes: `two_processes.py FOLDER`."""
+"""What every process of test_training_processes does: `python -m tests.training.two_processes FOLDER`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import torch
-from small_run import small_batches, small_fit
 
 from polydiff.training import objective
 from polydiff.training.loop import Interrupted, make_accelerator
+from tests.training.small_run import small_batches, small_fit
 
 STEPS, EACH = 6, 2
 

@@ -14,7 +14,7 @@ import pytest
 from polydiff.cli.main import main
 from polydiff.cli.new_plugin import LABELS, labelled_years
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

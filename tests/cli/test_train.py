@@ -133,7 +133,7 @@ def test_a_picture_that_fails_costs_a_line_and_not_the_run(
 
 def start(folder: Path, data: Path) -> subprocess.Popen[str]:
     """A run without end in a process of its own, after its first line in the log."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     path = os.pathsep.join([str(root), str(series.PACKAGE)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from plugin_packages import HEAD, install
+
+from tests.plugin_packages import HEAD, install
 
 GOOD = {
     "knots": HEAD

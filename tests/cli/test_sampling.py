@@ -308,7 +308,7 @@ def process(model: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         "import sys; from tests import series; series.register(); from polydiff.cli.main import main; "
         "sys.exit(main(sys.argv[1:]))"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, str(script), "sample", model, "-n", "5000", "--steps", "4", "-o", "out"]
     running = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path)

@@ -202,7 +202,7 @@ def test_solvers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_plugin_file_on_the_command_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plugin_packages import HEAD
+    from tests.plugin_packages import HEAD
 
     (tmp_path / "shelf_plugin.py").write_text(HEAD)
     monkeypatch.chdir(tmp_path)

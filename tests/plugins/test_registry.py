@@ -9,7 +9,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from plugin_packages import HEAD, install
 
 import polydiff
 from polydiff.errors import PluginError, UsageError
@@ -17,6 +16,7 @@ from polydiff.hookspecs import hookimpl
 from polydiff.plugins import builtin, registry
 from polydiff.plugins.registry import Registry
 from polydiff.spec import KINDS, ComponentInfo, DomainInfo, PresetInfo, RunInfo
+from tests.plugin_packages import HEAD, install
 
 DOMAIN = DomainInfo("knots", "Knots", "Closed curves", "somewhere.heavy:Knots")
 
