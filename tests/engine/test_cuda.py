@@ -6,8 +6,6 @@ from collections import deque
 
 import pytest
 import torch
-from test_posterior import A, Y, prior
-from test_spaces import DRAWN, PROCESSES, WIDTHS, example, shapes, whole_loop
 from torch.testing import assert_close
 
 from polydiff.engine.guidance import apg, cfg_zero, steer, threshold
@@ -22,6 +20,8 @@ from polydiff.engine.ode.likelihood import log_likelihood
 from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.engine.solvers import make_table
 from polydiff.testing.closed_forms import ALL_SCHEDULES, finish, mixture
+from tests.engine.test_posterior import A, Y, prior
+from tests.engine.test_spaces import DRAWN, PROCESSES, WIDTHS, example, shapes, whole_loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

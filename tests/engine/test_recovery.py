@@ -7,7 +7,6 @@ from functools import cache
 
 import pytest
 import torch
-from test_geometry import rotations
 
 from polydiff.engine.loop import Run, start
 from polydiff.engine.noise import noise
@@ -16,6 +15,7 @@ from polydiff.engine.processes.igso3 import angle_of
 from polydiff.engine.solvers import SOLVERS, make_table
 from polydiff.testing.closed_forms import ALL_SCHEDULES, finish
 from polydiff.testing.curved import ANGLES, CHANCES, POSES, WEIGHTS, Law, chi_squared, part_of
+from tests.engine.test_geometry import rotations
 
 EDM = ALL_SCHEDULES["edm"]
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from test_solver_identities import sliced_distance
 
 from polydiff.engine.loop import start
 from polydiff.engine.processes import Gaussian
@@ -16,6 +15,7 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.testing.closed_forms import ALL_SCHEDULES, STOCHASTIC, finish, mixture, named
+from tests.engine.test_solver_identities import sliced_distance
 
 EDM = ALL_SCHEDULES["edm"]
 FIRST_ORDER = {("ddpm", ()), ("ddim", ()), ("dpmpp", (("order", 1),)), ("er_sde", (("order", 1),))}

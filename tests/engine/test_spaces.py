@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sampling import Count, same_bits
 
 from polydiff.engine.denoisers import precondition
 from polydiff.engine.grids import karras
@@ -25,6 +24,7 @@ from polydiff.runtime.requests import Request, sample_requests
 from polydiff.runtime.saved import load_run, save_run
 from polydiff.testing.closed_forms import ALL_SCHEDULES, ALL_SOLVERS, finish, named
 from polydiff.testing.curved import SHAPES
+from tests.engine.test_sampling import Count, same_bits
 
 EDM = ALL_SCHEDULES["edm"]
 PROCESSES = {
