@@ -12,23 +12,23 @@ from polydiff_audio import external
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample, to_channels
 from polydiff_audio.evaluation import evaluate, metrics
-from polydiff_audio.judge import FOLDER, Judge, JudgeNetwork, batch_of, log_mel
+from polydiff_audio.judge import KIND, batch_of, log_mel
 
-SHIPPED = sorted(path.parent.name for path in FOLDER.glob("*/judge.json"))
+SHIPPED = sorted(path.parent.name for path in KIND.folder.glob("*/judge.json"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_judges_are_small_and_say_what_they_are(name):
-    assert (FOLDER / name / "weights.safetensors").stat().st_size < 2**20
-    about = json.loads((FOLDER / name / "judge.json").read_text())
+    assert (KIND.folder / name / "weights.safetensors").stat().st_size < 2**20
+    about = json.loads((KIND.folder / name / "judge.json").read_text())
     assert about["card"].keys() == {"summary", "data", "licence", "held_out_accuracy"}
     assert about["card"]["held_out_accuracy"].keys() == about["choices"].keys()
-    Judge.load(name)
+    KIND.load(name)
 
 
 def test_recordings_are_named_rightly(clips, dataset):
-    _, heard = Judge.load("digits").hear(clips)
-    judge = Judge.load("digits")
+    _, heard = KIND.load("digits").assess(clips)
+    judge = KIND.load("digits")
     digits = [int(label) for label in dataset.labels("digit")]
     speakers = [judge.choices["speaker"].index(label) for label in dataset.labels("speaker")]
     assert heard["digit"].argmax(1).tolist() == digits
@@ -36,24 +36,25 @@ def test_recordings_are_named_rightly(clips, dataset):
 
 
 def test_what_does_not_matter_does_not_matter(clips):
-    judge = Judge.load("digits")
-    base, _ = judge.hear(clips[:2])
-    quiet, _ = judge.hear([AudioClip(clip.waveform * 0.05, 8000) for clip in clips[:2]])
-    stereo, _ = judge.hear([to_channels(resample(clip, 16000), 2) for clip in clips[:2]])
-    one, _ = judge.hear(clips[:1])
+    judge = KIND.load("digits")
+    base, _ = judge.assess(clips[:2])
+    quiet, _ = judge.assess([AudioClip(clip.waveform * 0.05, 8000) for clip in clips[:2]])
+    stereo, _ = judge.assess([to_channels(resample(clip, 16000), 2) for clip in clips[:2]])
+    one, _ = judge.assess(clips[:1])
     assert torch.allclose(quiet, base, atol=1e-3)
     assert float((stereo - base).abs().mean()) < 0.1 * float(base.abs().mean())
     assert torch.allclose(one, base[:1], atol=1e-4)  # company and padding change nothing
 
 
 def test_a_judge_is_saved_and_loaded(tmp_path, clips):
-    network = JudgeNetwork({"sound": 3}).eval()
-    Judge(network, {"sound": ("a", "b", "c")}, 8000, {}).save(tmp_path / "mine")
-    again = Judge.load(tmp_path / "mine")
+    judge = KIND.new({"sound": ("a", "b", "c")}, {"sample_rate": 8000})
+    network = judge.network.eval()
+    judge.save(tmp_path / "mine")
+    again = KIND.load(tmp_path / "mine")
     x = batch_of([log_mel(clips[0], 8000)])
     assert torch.allclose(network.features(*x), again.network.features(*x), atol=1e-2)
     with pytest.raises(UsageError, match="no judge there"):
-        Judge.load(tmp_path / "none")
+        KIND.load(tmp_path / "none")
 
 
 def test_figures_of_recordings_and_of_noise(clips, dataset, monkeypatch):

@@ -15,7 +15,7 @@ from polydiff_pointcloud import distances, metrics
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.domain import PointClouds
 from polydiff_pointcloud.evaluation import nearest_training
-from polydiff_pointcloud.judge import Judge
+from polydiff_pointcloud.judge import KIND
 
 from .conftest import DATA
 
@@ -124,12 +124,12 @@ def test_a_completed_shape_is_compared_with_its_source(judged, tmp_path):
 
 
 def test_the_shipped_judge_says_how_good_it_is():
-    judge = Judge.load("objects")
-    assert len(judge.choices) == 19
+    judge = KIND.load("objects")
+    assert len(judge.choices["category"]) == 19
     assert 0.6 < judge.card["held_out_accuracy"] < 1
-    features, answers = judge.see(whole().examples()[:3])
-    assert features.shape[0] == answers.shape[0] == 3
-    assert torch.allclose(answers.sum(1), torch.ones(3))
+    features, answers = judge.assess(whole().examples()[:3])
+    assert features.shape[0] == answers["category"].shape[0] == 3
+    assert torch.allclose(answers["category"].sum(1), torch.ones(3))
 
 
 def test_the_nearest_training_shape_of_a_copy_is_its_original(shapes, dataset):

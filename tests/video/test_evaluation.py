@@ -14,11 +14,11 @@ from polydiff_video.config import VideoConfig
 from polydiff_video.convert import enlarged
 from polydiff_video.domain import Video
 from polydiff_video.evaluation import evaluate, metrics
-from polydiff_video.judge import FOLDER, Judge
+from polydiff_video.judge import KIND
 
 from .conftest import DATA
 
-SHIPPED = sorted(path.parent.name for path in FOLDER.glob("*/judge.json"))
+SHIPPED = sorted(path.parent.name for path in KIND.folder.glob("*/judge.json"))
 PARTS = ("body", "bottom", "top", "hair")
 
 
@@ -44,36 +44,36 @@ def judged() -> Video:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_judges_are_small_and_say_what_they_are(name):
-    assert (FOLDER / name / "weights.safetensors").stat().st_size < 2**20
-    about = json.loads((FOLDER / name / "judge.json").read_text())
+    assert (KIND.folder / name / "weights.safetensors").stat().st_size < 2**20
+    about = json.loads((KIND.folder / name / "judge.json").read_text())
     assert about["card"].keys() == {"summary", "data", "licence", "held_out_accuracy"}
     assert about["card"]["held_out_accuracy"].keys() == about["choices"].keys()
 
 
 def test_clips_are_named_rightly(real):
-    judge = Judge.load("sprites")
-    _, seen = judge.see(real.examples())
+    judge = KIND.load("sprites")
+    _, seen = judge.assess(real.examples())
     for task, p in seen.items():
         assert [judge.choices[task][i] for i in p.argmax(1)] == real.labels(task)
 
 
 def test_what_does_not_matter_does_not_matter(real):
-    judge = Judge.load("sprites")
+    judge = KIND.load("sprites")
     clips = real.examples()[:2]
-    base, _ = judge.see(clips)
-    large, _ = judge.see([enlarged(clip, 2) for clip in clips])
-    rate, _ = judge.see([VideoClip(clip.frames, 30) for clip in clips])
+    base, _ = judge.assess(clips)
+    large, _ = judge.assess([enlarged(clip, 2) for clip in clips])
+    rate, _ = judge.assess([VideoClip(clip.frames, 30) for clip in clips])
     assert np.allclose(base, large, atol=1e-4)
     assert np.allclose(base, rate, atol=1e-4)
 
 
 def test_a_judge_is_saved_and_loaded(tmp_path, real):
-    judge = Judge.load("sprites")
+    judge = KIND.load("sprites")
     judge.save(tmp_path / "mine")
-    again = Judge.load(tmp_path / "mine")
-    assert np.allclose(judge.see(real.examples()[:1])[0], again.see(real.examples()[:1])[0], atol=1e-2)
+    again = KIND.load(tmp_path / "mine")
+    assert np.allclose(judge.assess(real.examples()[:1])[0], again.assess(real.examples()[:1])[0], atol=1e-2)
     with pytest.raises(UsageError, match=r"no judge there.*Shipped judges: sprites"):
-        Judge.load(tmp_path / "none")
+        KIND.load(tmp_path / "none")
 
 
 def test_figures_of_real_clips_are_at_their_limits(judged, real):

@@ -1,14 +1,12 @@
 """A judge of sounds: a small log-mel network that names what a clip is, and whose features tell how far
 two sets of clips lie apart. Trained on recordings, never on samples.
 
-    python -m polydiff_audio.judge digits --data DIR/spoken_digits_8k.npz
+    python -m polydiff_audio.judge_training digits --data DIR --out judges/digits
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import log2
 from pathlib import Path
@@ -18,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polydiff.evaluation.judges import read_judge, write_judge
+from polydiff.evaluation.judges import JudgeKind
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.codecs.mel import mel_filters
 from polydiff_audio.convert import resample, to_channels
 
-FOLDER = Path(__file__).parent / "judges"
 BANDS = 64
 
 
@@ -64,47 +61,6 @@ def _block(channels: int, out: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A trained judge. choices: what each task can answer, in the order of the logits."""
-
-    network: JudgeNetwork
-    choices: dict[str, tuple[str, ...]]
-    sample_rate: int
-    card: dict[str, Any]
-
-    @classmethod
-    def load(cls, name: str | Path) -> Judge:
-        """The judge that ships with a preset ("digits"), or one from a folder."""
-        return _load(name)
-
-    def hear(self, clips: Sequence[AudioClip], batch_size: int = 32) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features (n, width) and, for each task, probabilities (n, choices)."""
-        features, logits = [], []
-        with torch.no_grad():
-            for start in range(0, len(clips), batch_size):
-                inputs = [log_mel(clip, self.sample_rate) for clip in clips[start : start + batch_size]]
-                found = self.network.features(*batch_of(inputs))
-                features.append(found)
-                logits.append({name: head(found) for name, head in self.network.heads.items()})
-        gathered = {name: torch.cat([row[name] for row in logits]).softmax(-1) for name in self.choices}
-        return torch.cat(features), gathered
-
-    def save(self, folder: Path) -> None:
-        """Write the judge as polydiff.evaluation.judges has it."""
-        about = {"sample_rate": self.sample_rate, "choices": self.choices, "card": self.card}
-        write_judge(folder, self.network, about)
-
-
-@lru_cache(maxsize=8)
-def _load(name: str | Path) -> Judge:
-    about, tensors = read_judge(name, FOLDER)
-    choices = {task: tuple(names) for task, names in about["choices"].items()}
-    network = JudgeNetwork({task: len(names) for task, names in choices.items()})
-    network.load_state_dict(tensors)
-    return Judge(network.float().eval(), choices, about["sample_rate"], about["card"])
-
-
 def log_mel(clip: AudioClip, sample_rate: int) -> Tensor:
     """(bands, frames) of a clip at the judge's rate: 64 bands, windows of 32 ms every 10 ms, decibels below
     the loudest, brought to about unit range. Level does not matter."""
@@ -132,3 +88,10 @@ def batch_of(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     batch = torch.stack([F.pad(x, (0, longest - x.shape[1]), value=-2.0) for x in inputs])
     mask = torch.arange(longest) < torch.tensor([x.shape[1] for x in inputs])[:, None]
     return batch[:, None], mask
+
+
+def _inputs(clip: AudioClip, facts: Mapping[str, Any]) -> Tensor:
+    return log_mel(clip, facts["sample_rate"])
+
+
+KIND = JudgeKind(Path(__file__).parent / "judges", JudgeNetwork, _inputs, batch_of, batch_size=32)

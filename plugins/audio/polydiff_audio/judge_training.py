@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from polydiff.dataset import Item
-from polydiff.evaluation.judges import sharpen
+from polydiff.evaluation.judge_training import JudgeTraining, in_rounds, train_judge
+from polydiff.evaluation.judges import Judge
 from polydiff_audio.augment import Augmentation, augment
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.data import read_dataset
-from polydiff_audio.judge import BANDS, Judge, JudgeNetwork, batch_of, log_mel
+from polydiff_audio.judge import BANDS, KIND, batch_of, log_mel
+
+_BATCH = 48
 
 
 @dataclass(frozen=True)
@@ -80,66 +80,39 @@ def train(recipe: Recipe, folder: Path, seed: int = 0) -> tuple[Judge, dict[str,
     """A judge and its accuracy on held-out recordings, a task."""
     items = [*read_dataset(folder / recipe.file)]
     teach = [item for item in items if not is_held_out(item, recipe)]
+    held_out = [item for item in items if is_held_out(item, recipe)]
     choices = {
         task: recipe.vocabulary.get(task) or tuple(sorted({str(i.conditions[label]) for i in items}))
         for task, label in recipe.tasks.items()
     }
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    network = JudgeNetwork({task: len(names) for task, names in choices.items()})
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02)
-    size = 48
-    rounds = recipe.epochs * (len(teach) // size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=rounds)
-    clips = [item.load() for item in teach]
-    answers = {
-        task: torch.tensor([_answer(item, recipe, task, choices) for item in teach]) for task in choices
-    }
-    start = time.time()
-    for epoch in range(recipe.epochs):
-        network.train()
-        order = random.permutation(len(teach))
-        losses = []
-        for at in range(0, len(teach) - size + 1, size):
-            index = order[at : at + size]
-            inputs = [_input(clips[i], recipe, random) for i in index]
-            logits = network(*batch_of(inputs), dropout=0.3)
-            loss = sum(
-                (F.cross_entropy(logits[t], answers[t][index], label_smoothing=0.1) for t in choices),
-                torch.zeros(()),
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
-        print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f}, {time.time() - start:.0f} s", flush=True)
-    judge = Judge(network.eval(), choices, recipe.sample_rate, {})
-    features, _ = judge.hear(clips)
-    for task, head in judge.network.heads.items():
-        sharpen(cast("torch.nn.Linear", head), features, answers[task])
-    return judge, accuracy(judge, [item for item in items if is_held_out(item, recipe)], recipe)
+
+    def labels(of: Sequence[Item]) -> dict[str, list[str]]:
+        return {
+            task: [_name(item.conditions[label], choices[task]) for item in of]
+            for task, label in recipe.tasks.items()
+        }
+
+    def inputs(clips: Sequence[AudioClip], random: np.random.Generator) -> tuple[Tensor, ...]:
+        return batch_of([_input(clip, recipe, random) for clip in clips])
+
+    judge = train_judge(
+        KIND,
+        [item.load for item in teach],
+        labels(teach),
+        choices,
+        inputs,
+        in_rounds(len(teach), _BATCH, recipe.epochs),
+        recipe.epochs * (len(teach) // _BATCH),
+        JudgeTraining(rate=3e-3, weight_decay=0.02, dropout=0.3, smoothing=0.1, sharpened_on=len(teach)),
+        {"sample_rate": recipe.sample_rate},
+        seed,
+    )
+    return judge, judge.accuracy([item.load() for item in held_out], labels(held_out))
 
 
-def accuracy(judge: Judge, items: Sequence[Item], recipe: Recipe) -> dict[str, float]:
-    """How many of the recordings the judge names rightly, a task."""
-    _, heard = judge.hear([item.load() for item in items])
-    return {
-        task: float(
-            np.mean(
-                [
-                    int(p.argmax()) == _answer(item, recipe, task, judge.choices)
-                    for p, item in zip(heard[task], items, strict=True)
-                ]
-            )
-        )
-        for task in judge.choices
-    }
-
-
-def _answer(item: Item, recipe: Recipe, task: str, choices: dict[str, tuple[str, ...]]) -> int:
-    value = item.conditions[recipe.tasks[task]]
-    return value if isinstance(value, int) else choices[task].index(str(value))
+def _name(value: object, choices: tuple[str, ...]) -> str:
+    """The choice that a label means: itself, or for a number the one at that place."""
+    return choices[value] if isinstance(value, int) else str(value)
 
 
 def _input(clip: AudioClip, recipe: Recipe, random: np.random.Generator) -> Tensor:
@@ -173,7 +146,7 @@ def main() -> None:
         "licence": recipe.licence,
         "held_out_accuracy": {task: round(value, 4) for task, value in held_out.items()},
     }
-    Judge(judge.network, judge.choices, judge.sample_rate, card).save(given.out)
+    replace(judge, card=card).save(given.out)
     print(card["held_out_accuracy"])
 
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polydiff.dataset import Dataset, Item
 from polydiff.domain import Metric
-from polydiff.evaluation import scores
+from polydiff.evaluation.evaluated_set import Array, EvaluatedSet, EvaluatedSets, judge_metrics
 from polydiff.support.files import sha256
 from polydiff_pointcloud import metrics as m
 from polydiff_pointcloud.cloud import PointCloud
+from polydiff_pointcloud.config import PointCloudConfig
 from polydiff_pointcloud.distances import chamfer, chamfer_matrix, earth_mover_matrix, within
 from polydiff_pointcloud.frame import Frame
-from polydiff_pointcloud.judge import Judge
+from polydiff_pointcloud.judge import KIND
 from polydiff_pointcloud.preview import contact_sheet
 from polydiff_pointcloud.regions import inside
 
-if TYPE_CHECKING:
-    from polydiff_pointcloud.domain import PointClouds
-
-Array = NDArray[Any]
 PICTURED = 16
 POINTS, POINTS_MOVED = 2048, 256
 """Points of a shape that Chamfer and earth mover's distances look at."""
@@ -36,45 +32,27 @@ A_SIDE = 40
 """At most so many shapes of a category are compared with as many others."""
 
 
-@dataclass(eq=False)
-class Shapes:
-    """A set of shapes, each in its own cube; everything is worked out once, when it is first asked for."""
+class Judged(Protocol):
+    """What these figures ask of a domain of clouds."""
 
-    data: Dataset
-    judge: Judge | None = None
+    config: PointCloudConfig
+
+    def load(self, path: Path) -> PointCloud: ...
+
+
+class Shapes(EvaluatedSet):
+    """A set of shapes, each in its own cube."""
 
     @cached_property
     def clouds(self) -> list[Array]:
         """(POINTS, 3) each."""
-        return [normalised(item.load()) for item in self.data]
+        return [normalised(cloud) for cloud in self.examples]
 
     @cached_property
     def few(self) -> list[Array]:
         """(POINTS_MOVED, 3) each."""
         order = np.random.default_rng(0).permutation(POINTS)[:POINTS_MOVED]
         return [cloud[order] for cloud in self.clouds]
-
-    @cached_property
-    def _seen(self) -> tuple[Array, Array]:
-        assert self.judge is not None
-        features, answers = self.judge.see(self.data.examples())
-        return features.numpy(), answers.numpy()
-
-    @property
-    def features(self) -> Array:
-        """(n, d), the judge's."""
-        return self._seen[0]
-
-    def accuracy(self) -> float:
-        """How many shapes the judge sees as what was asked for; nan where nothing was asked."""
-        assert self.judge is not None
-        choices = self.judge.choices
-        right = [
-            choices[int(p.argmax())] == str(label)
-            for label, p in zip(self.data.labels("category"), self._seen[1], strict=True)
-            if str(label) in choices
-        ]
-        return float(np.mean(right)) if right else float("nan")
 
 
 def normalised(cloud: PointCloud) -> Array:
@@ -104,25 +82,6 @@ class Comparison:
         )
 
 
-class Comparisons:
-    """Datasets as shapes, and their comparisons, each worked out once and forgotten with its datasets."""
-
-    def __init__(self, judge: Judge | None) -> None:
-        self.judge = judge
-        self._shapes: WeakKeyDictionary[Dataset, Shapes] = WeakKeyDictionary()
-        self._compared: WeakKeyDictionary[Dataset, WeakKeyDictionary[Dataset, dict[str, Comparison]]]
-        self._compared = WeakKeyDictionary()
-
-    def see(self, data: Dataset) -> Shapes:
-        return self._shapes.setdefault(data, Shapes(data, self.judge))
-
-    def compare(self, a: Dataset, b: Dataset, name: str) -> Comparison:
-        found = self._compared.setdefault(a, WeakKeyDictionary()).setdefault(b, {})
-        if name not in found:
-            found[name] = Comparison.of(self.see(a), self.see(b), name)
-        return found[name]
-
-
 _TITLES = {"cd": "Chamfer", "emd": "earth mover's"}
 _FIGURES: dict[str, tuple[Literal["lower", "higher"], str]] = {
     "mmd": ("lower", "{} distance of a real shape to the nearest sample"),
@@ -134,30 +93,32 @@ _FIGURES: dict[str, tuple[Literal["lower", "higher"], str]] = {
 def metrics(judge: str) -> dict[str, Metric]:
     """The figures that rank sets of shapes, each a function of samples and real shapes, whatever their
     categories. judge: the name of a shipped judge, or "" for none."""
-    known = Comparisons(Judge.load(judge) if judge else None)
+    loaded = KIND.load(judge) if judge else None
+    see = EvaluatedSets(lambda data: Shapes(data, loaded))
+    compared: WeakKeyDictionary[Shapes, WeakKeyDictionary[Shapes, dict[str, Comparison]]]
+    compared = WeakKeyDictionary()
 
-    def figure(name: str, distance: str, a: Dataset, b: Dataset) -> float:
-        value: float = getattr(known.compare(a, b, distance), name.removeprefix("1"))
+    def figure(name: str, distance: str, a: Shapes, b: Shapes) -> float:
+        found = compared.setdefault(a, WeakKeyDictionary()).setdefault(b, {})
+        if distance not in found:
+            found[distance] = Comparison.of(a, b, distance)
+        value: float = getattr(found[distance], name.removeprefix("1"))
         return value
 
     found = {
-        f"{name}_{distance}": Metric(partial(figure, name, distance), better, text.format(title))
+        f"{name}_{distance}": see.metric(partial(figure, name, distance), better, text.format(title))
         for distance, title in _TITLES.items()
         for name, (better, text) in _FIGURES.items()
     }
-    if judge:
-        found["accuracy"] = Metric(
-            lambda a, b: known.see(a).accuracy(), "higher", "shapes that the judge sees as asked"
+    if loaded:
+        found["accuracy"] = see.metric(
+            lambda a, b: a.accuracy("category"), "higher", "shapes that the judge sees as asked"
         )
-        found["frechet"] = Metric(
-            lambda a, b: scores.frechet_distance(known.see(a).features, known.see(b).features),
-            "lower",
-            "Frechet distance on the judge's features",
-        )
+        found["frechet"] = judge_metrics(see, loaded, "", "")["frechet"]
     return found
 
 
-def evaluate(domain: PointClouds, samples: Dataset, reference: Dataset) -> dict[str, float]:
+def evaluate(domain: Judged, samples: Dataset, reference: Dataset) -> dict[str, float]:
     """All figures of a set of samples, category by category, and their means.
 
     The real shapes of a category are parted in two, those that were held out of training in the first part.
@@ -166,7 +127,7 @@ def evaluate(domain: PointClouds, samples: Dataset, reference: Dataset) -> dict[
     nearest training shape over that of held-out shapes: 0 means copies. Where samples kept parts of a source
     that is there, `completion` is their Chamfer distance to the source over that of what was kept.
     """
-    judge = Judge.load(domain.config.judge) if domain.config.judge else None
+    judge = KIND.load(domain.config.judge) if domain.config.judge else None
     figures: dict[str, float] = {}
     rows: list[dict[str, float]] = []
     for category in sorted({_category(item) for item in samples}):
@@ -182,9 +143,9 @@ def evaluate(domain: PointClouds, samples: Dataset, reference: Dataset) -> dict[
         figures["jsd"] = m.occupancy_divergence(parts[0], parts[1])
         figures["jsd_floor"] = m.occupancy_divergence(parts[2], parts[1])
     if judge:
-        figures["accuracy"] = Shapes(samples, judge).accuracy()
-        figures["accuracy_real"] = Shapes(_held_out(reference) or reference, judge).accuracy()
-    figures |= _completion(domain, samples)
+        figures["accuracy"] = Shapes(samples, judge).accuracy("category")
+        figures["accuracy_real"] = Shapes(_held_out(reference) or reference, judge).accuracy("category")
+    figures |= _completion(domain.load, samples)
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
@@ -237,7 +198,7 @@ def _halves(real: Dataset) -> tuple[Dataset, Dataset]:
     return Dataset(real[i] for i in order[:count]), Dataset(real[rest[int(i)]] for i in picked)
 
 
-def _completion(domain: PointClouds, samples: Dataset) -> dict[str, float]:
+def _completion(load: Callable[[Path], PointCloud], samples: Dataset) -> dict[str, float]:
     """How near completed shapes come to the whole, beside what was kept of it."""
     shares = []
     for item in samples:
@@ -245,7 +206,7 @@ def _completion(domain: PointClouds, samples: Dataset) -> dict[str, float]:
         path = Path(source.get("path") or "")
         if source.get("redo") is None or not path.is_file() or sha256(path) != source["sha256"]:
             continue
-        whole, made = domain.load(path).points, item.load().points
+        whole, made = load(path).points, item.load().points
         kept = whole[~inside(source["redo"], whole)]
         shares.append(chamfer(made, whole) / max(chamfer(kept, whole), 1e-12))
     return {"completion": float(np.mean(shares))} if shares else {}

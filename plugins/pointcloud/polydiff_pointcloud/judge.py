@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polydiff.evaluation.judges import read_judge, write_judge
+from polydiff.evaluation.judges import JudgeKind
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.frame import Frame
 
-FOLDER = Path(__file__).parent / "judges"
 POINTS = 2048  # a shape is judged by so many
 CELLS = 32  # along each side of the cube
 
@@ -31,8 +28,9 @@ class JudgeNetwork(nn.Module):
     lie beside each other, which is what tells a cabinet from a building.
     """
 
-    def __init__(self, choices: int, width: int = 128) -> None:
+    def __init__(self, tasks: dict[str, int], width: int = 128) -> None:
         super().__init__()
+        ((self.task, choices),) = tasks.items()
         self.blocks = nn.Sequential(*(_block(a, b) for a, b in pairwise(_SIZES)))
         side = CELLS // 2 ** (len(_SIZES) - 1)
         self.pooled = nn.Sequential(nn.Linear(_SIZES[-1] * side**3, width), nn.BatchNorm1d(width), nn.ReLU())
@@ -42,9 +40,12 @@ class JudgeNetwork(nn.Module):
         found: Tensor = self.pooled(F.dropout(self.blocks(x).flatten(1), dropout, self.training))
         return found
 
-    def forward(self, x: Tensor, dropout: float = 0.0) -> Tensor:
-        logits: Tensor = self.head(F.dropout(self.features(x, dropout), dropout, self.training))
-        return logits
+    @property
+    def heads(self) -> dict[str, nn.Linear]:
+        return {self.task: self.head}
+
+    def forward(self, x: Tensor, dropout: float = 0.0) -> dict[str, Tensor]:
+        return {self.task: self.head(F.dropout(self.features(x, dropout), dropout, self.training))}
 
 
 _SIZES = (1, 24, 48, 96)
@@ -57,40 +58,15 @@ def _block(into: int, out: int) -> nn.Module:
     )
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A trained judge. choices: what it can answer, in the order of the logits."""
-
-    network: JudgeNetwork
-    choices: tuple[str, ...]
-    card: dict[str, Any]
-
-    @classmethod
-    def load(cls, name: str | Path) -> Judge:
-        """The judge that ships with a preset ("objects"), or one from a folder."""
-        return _load(name)
-
-    @torch.no_grad()
-    def see(self, clouds: Sequence[PointCloud]) -> tuple[Tensor, Tensor]:
-        """Features (n, width) and probabilities (n, choices)."""
-        features = torch.cat([self.network.features(shown(cloud)[None]) for cloud in clouds])
-        return features, self.network.head(features).softmax(-1)
-
-    def save(self, folder: Path) -> None:
-        """Write the judge as polydiff.evaluation.judges has it."""
-        write_judge(folder, self.network, {"choices": self.choices, "card": self.card})
-
-
-@lru_cache(maxsize=8)
-def _load(name: str | Path) -> Judge:
-    about, tensors = read_judge(name, FOLDER)
-    network = JudgeNetwork(len(about["choices"]))
-    network.load_state_dict(tensors)
-    return Judge(network.float().eval(), tuple(about["choices"]), about["card"])
-
-
 def shown(cloud: PointCloud) -> Tensor:
     """(1, CELLS, CELLS, CELLS) of a cloud in its own cube: 0 for a cell without points, near 1 with many."""
     points = Frame.around(cloud.points).into(cloud.thinned(POINTS).points)
     counts = np.histogramdd(points * (1 - 1e-6), CELLS, [(-1, 1)] * 3)[0] * (POINTS / min(len(cloud), POINTS))
     return torch.from_numpy(1 - np.exp(-0.7 * counts)).float()[None]
+
+
+def _inputs(cloud: PointCloud, facts: Mapping[str, Any]) -> Tensor:
+    return shown(cloud)
+
+
+KIND = JudgeKind(Path(__file__).parent / "judges", JudgeNetwork, _inputs, only_task="category")

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polydiff.dataset import Dataset, Item
 from polydiff.domain import Metric
+from polydiff.evaluation.evaluated_set import Array, EvaluatedSet, EvaluatedSets
 from polydiff.support.files import sha256
 from polydiff_protein import contigs, files, selfconsistency
 from polydiff_protein.gates import GATES
@@ -20,8 +19,6 @@ from polydiff_protein.geometry import rmsd, superpose
 from polydiff_protein.measures import Measures, figures, measure
 from polydiff_protein.similarity import SHORTEST, Library, Pairs, clusters, trace
 from polydiff_protein.structure import Backbone
-
-Array = NDArray[Any]
 
 MEASURED, DESIGNED, COMPARED = 2000, 50, 50
 """At most so many real backbones are measured, so many of the set are given to ProteinMPNN (seconds each),
@@ -32,15 +29,12 @@ MOTIF = 0.5  # Å
 _DRAWN = 3  # N, CA and C; O follows from them
 
 
-class Judged:
-    """A set of backbones with what is measured on them, worked out once."""
-
-    def __init__(self, data: Dataset) -> None:
-        self.backbones: list[Backbone] = data.examples()
+class Judged(EvaluatedSet):
+    """A set of backbones with what is measured on them."""
 
     @cached_property
     def measures(self) -> list[Measures]:
-        return [measure(backbone) for backbone in self.backbones]
+        return [measure(backbone) for backbone in self.examples]
 
     @cached_property
     def figures(self) -> dict[str, float]:
@@ -49,7 +43,7 @@ class Judged:
     @cached_property
     def traces(self) -> list[Array]:
         """Longest first, those that are long enough for a TM-score."""
-        found = [x for backbone in self.backbones if len(x := trace(backbone)) >= SHORTEST]
+        found = [x for backbone in self.examples if len(x := trace(backbone)) >= SHORTEST]
         return sorted(found, key=len, reverse=True)
 
 
@@ -63,14 +57,14 @@ _RANKS: dict[str, Literal["lower", "higher"]] = {
 
 def metrics() -> dict[str, Metric]:
     """The figures that rank sets of backbones, each a function of samples and real ones."""
-    known: WeakKeyDictionary[Dataset, Judged] = WeakKeyDictionary()
+    sets = EvaluatedSets(Judged)
 
-    def figure(name: str, samples: Dataset, _: Dataset) -> float:
-        if samples not in known:
-            known[samples] = Judged(samples)
-        return known[samples].figures[name]
+    def figure(name: str, samples: Judged, _: Judged) -> float:
+        return samples.figures[name]
 
-    return {name: Metric(partial(figure, name), better, GATES[name].help) for name, better in _RANKS.items()}
+    return {
+        name: sets.metric(partial(figure, name), better, GATES[name].help) for name, better in _RANKS.items()
+    }
 
 
 def evaluate(samples: Dataset, reference: Dataset) -> dict[str, float]:
@@ -131,7 +125,7 @@ def _designed(made: Judged) -> dict[str, float]:
     """What ProteinMPNN says, where it is installed."""
     if not selfconsistency.installed():
         return {}
-    found = [selfconsistency.design(x) for x in made.backbones[:DESIGNED] if len(x) >= SHORTEST]
+    found = [selfconsistency.design(x) for x in made.examples[:DESIGNED] if len(x) >= SHORTEST]
     if not found:
         return {}
     return {
@@ -215,4 +209,4 @@ def picture(samples: Dataset, reference: Dataset) -> bytes:
     from polydiff_protein.charts import evaluation_sheet
 
     made, real = Judged(samples), Judged(_some(reference, MEASURED))
-    return evaluation_sheet(made.measures, real.measures, made.backbones[0])
+    return evaluation_sheet(made.measures, real.measures, made.examples[0])

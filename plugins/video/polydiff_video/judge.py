@@ -3,9 +3,7 @@ clips lie apart. Trained on real clips, never on samples (polydiff_video.judge_t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polydiff.evaluation.judges import read_judge, write_judge
+from polydiff.evaluation.judges import Judge, JudgeKind
 from polydiff_video.clip import VideoClip
 from polydiff_video.convert import fit_into
 
-FOLDER = Path(__file__).parent / "judges"
 SIDE = 64  # clips are judged at this size
 _SIZES = (3, 16, 32, 64, 96)
 
@@ -54,50 +51,25 @@ def _block(channels: int, out: int) -> nn.Module:
     )
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A trained judge. choices: what each task can answer, in the order of the logits. kinds: the tasks whose
-    answers together are the kinds of clips that the inception score counts."""
-
-    network: JudgeNetwork
-    choices: dict[str, tuple[str, ...]]
-    kinds: tuple[str, ...]
-    card: dict[str, Any]
-
-    @classmethod
-    def load(cls, name: str | Path) -> Judge:
-        """The judge that ships with a preset ("sprites"), or one from a folder."""
-        return _load(name)
-
-    @torch.no_grad()
-    def see(self, clips: Sequence[VideoClip]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features (n, width) and, for each task, probabilities (n, choices)."""
-        features = torch.cat([self.network.features(pixels(clip)[None]) for clip in clips])
-        answers = {name: head(features).softmax(-1) for name, head in self.network.heads.items()}
-        return features, answers
-
-    def see_frames(self, clip: VideoClip) -> dict[str, Tensor]:
-        """For each task, probabilities (frames, choices) of every frame alone."""
-        with torch.no_grad():
-            features = self.network.features(pixels(clip)[:, None])
-            return {name: head(features).softmax(-1) for name, head in self.network.heads.items()}
-
-    def save(self, folder: Path) -> None:
-        """Write the judge as polydiff.evaluation.judges has it."""
-        about = {"choices": self.choices, "kinds": self.kinds, "card": self.card}
-        write_judge(folder, self.network, about)
-
-
-@lru_cache(maxsize=8)
-def _load(name: str | Path) -> Judge:
-    about, tensors = read_judge(name, FOLDER)
-    choices = {task: tuple(names) for task, names in about["choices"].items()}
-    network = JudgeNetwork({task: len(names) for task, names in choices.items()})
-    network.load_state_dict(tensors)
-    return Judge(network.float().eval(), choices, tuple(about["kinds"]), about["card"])
-
-
 def pixels(clip: VideoClip) -> Tensor:
     """(time, 3, SIDE, SIDE) of a clip, -1 to 1."""
     frames = np.ascontiguousarray(fit_into(clip, SIDE, SIDE).frames.transpose(0, 3, 1, 2))
     return torch.from_numpy(frames.astype(np.float32)) / 127.5 - 1
+
+
+def _inputs(clip: VideoClip, facts: Mapping[str, Any]) -> Tensor:
+    return pixels(clip)
+
+
+KIND = JudgeKind(Path(__file__).parent / "judges", JudgeNetwork, _inputs)
+
+
+def kinds_of(judge: Judge) -> tuple[str, ...]:
+    """The tasks whose answers together are the kinds of clips that the inception score counts."""
+    return tuple(judge.facts["kinds"])
+
+
+@torch.no_grad()
+def assess_frames(judge: Judge, clip: VideoClip) -> dict[str, Tensor]:
+    """For each task, probabilities (frames, choices) of every frame alone."""
+    return judge.answers(judge.network.features(pixels(clip)[:, None]))

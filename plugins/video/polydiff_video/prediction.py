@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,24 @@ from polydiff.domain import SampleRequest
 from polydiff.errors import UsageError
 from polydiff.support.files import sha256
 from polydiff_video import metrics as m
-from polydiff_video.clip import Frames
-
-if TYPE_CHECKING:
-    from polydiff_video.domain import Video
+from polydiff_video.clip import Frames, VideoClip
+from polydiff_video.config import VideoConfig, VideoOptions
 
 _AVERAGED = "frame_error_average"
 _BEST = "frame_error_best"
+
+
+class KeepsFrames(Protocol):
+    """What these figures ask of a domain of clips."""
+
+    config: VideoConfig
+    Options: ClassVar[type[VideoOptions]]
+
+    def load(self, path: Path) -> VideoClip: ...
+
+    def fitted(self, clip: VideoClip) -> VideoClip: ...
+
+    def kept_frames(self, request: SampleRequest) -> NDArray[np.bool_]: ...
 
 
 def figures(made: Sequence[Frames], true: Frames, kept: NDArray[np.bool_]) -> dict[str, float]:
@@ -63,7 +74,7 @@ def over_sources(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def figures_beside_sources(domain: Video, samples: Dataset) -> dict[str, float]:
+def figures_beside_sources(domain: KeepsFrames, samples: Dataset) -> dict[str, float]:
     """The figures of samples that kept parts of a source whose file is still there; none where none did.
 
     Where every source has one sample, there is no best of them and no mean.
@@ -81,7 +92,7 @@ def figures_beside_sources(domain: Video, samples: Dataset) -> dict[str, float]:
     return {name: x for name, x in means.items() if several or name not in (_BEST, _AVERAGED)}
 
 
-def _beside_source(domain: Video, item: Item) -> tuple[Frames, Frames, NDArray[np.bool_]] | None:
+def _beside_source(domain: KeepsFrames, item: Item) -> tuple[Frames, Frames, NDArray[np.bool_]] | None:
     """Made frames, true ones, and which were kept; None where there is nothing to compare."""
     source = item.record.get("source") or {}
     path = Path(source.get("path") or "")
