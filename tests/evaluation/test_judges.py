@@ -44,7 +44,7 @@ def points(count=120, seed=0):
     x = np.random.default_rng(seed).normal(size=(count, 2))
     labels = {
         "side": ["right" if a > 0 else "left" for a, _ in x],
-        "half": ["high" if b > 0 else "low" for _, b in x],
+        "height": ["high" if b > 0 else "low" for _, b in x],
     }
     return list(x), labels
 
@@ -59,7 +59,7 @@ def trained(kind, batches, steps):
         kind,
         [lambda a=a: a for a in x],
         labels,
-        {"side": ("left", "right"), "half": ("high", "low")},
+        {"side": ("left", "right"), "height": ("high", "low")},
         changed,
         batches,
         steps,
@@ -73,7 +73,7 @@ def test_a_judge_learns_every_task_and_is_the_same_from_disk(kind, tmp_path, bat
     judge = trained(kind, batches, 90)
     fresh, true = points(400, seed=1)
     accuracy = judge.accuracy(fresh, true)
-    assert accuracy.keys() == {"side", "half"}
+    assert accuracy.keys() == {"side", "height"}
     assert min(accuracy.values()) > 0.93
     judge.save(tmp_path / "mine")
     again = kind.load(tmp_path / "mine")
