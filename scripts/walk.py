@@ -3,9 +3,9 @@
     python scripts/walk.py                                            two samples of audio by two steps
     python scripts/walk.py -- sample audio --steps 2 -n 1 -o /tmp/x   any other command
 
-Counted are calls of functions, on all threads; what runs only because a file is imported for the first time (the body of a
-module or of a class) is not. A change of file is a call into another file than that of the call before it on
-the same thread.
+Counted are calls of functions, on all threads; the bodies of modules and classes, which run when a file
+is imported, are not. A change of file is a call into another file than that of the call before it on the
+same thread.
 """
 
 from __future__ import annotations
