@@ -40,7 +40,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--seed", type=int, help="Sample i gets seed + i. Drawn and recorded where absent.")
 @click.option("--steps", type=int, help="Steps of the solver.")
 @click.option("--solver", help="`polydiff solvers` lists them.")
-@click.option("--grid", help="Noise levels at which the network is called; `polydiff solvers` lists them.")
+@click.option("--grid", help="Times of the network calls; `polydiff solvers` lists the grids.")
 @click.option("--guidance-scale", type=float, help="1 follows the conditions, more exaggerates them.")
 @click.option("--guidance", help="Guidance method: cfg, cfg_zero or apg. [the model's, mostly cfg]")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="A file to vary or keep parts of.")

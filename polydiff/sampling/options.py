@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from numbers import Integral, Real
@@ -97,9 +97,10 @@ class SamplingOptions:
         Traceback (most recent call last):
         polydiff.errors.UsageError: sampling: unknown name 'stesp'. Did you mean 'steps'?
         """
+        names = cls.names()
         for name in values:
-            if name not in cls.names():
-                raise UsageError(f"sampling: unknown name {name!r}.{did_you_mean(name, cls.names())}")
+            if name not in names:
+                raise UsageError(f"sampling: unknown name {name!r}.{did_you_mean(name, names)}")
         said = {name: value for name, value in values.items() if value is not None}
         if isinstance(said.get("solver"), Mapping):
             said["solver"] = Table.from_json(json.dumps(said["solver"]))
@@ -126,11 +127,13 @@ class SamplingOptions:
                     f"{name} beside SamplingOptions: put it in, dataclasses.replace(options, {name}=...)."
                 )
             return n
-        known = {name: value for name, value in arguments.items() if name in cls.names()}
+        names = cls.names()
+        known = {name: value for name, value in arguments.items() if name in names}
         others = {name: value for name, value in arguments.items() if name not in known}
-        return cls.from_dict(
-            {"n": n, "seed": seed, **known, "options": {**(known.get("options") or {}), **others}}
-        )
+        if known.get("device") is not None:
+            known["device"] = str(known["device"])  # a torch.device is as good
+        options = {**(known.get("options") or {}), **others}
+        return cls.from_dict({"n": n, "seed": seed, **known, "options": options})
 
     @classmethod
     def of_record(cls, record: Provenance) -> SamplingOptions:
@@ -258,7 +261,7 @@ _WORDS: dict[Any, str] = {
     Callable: "a function",
     Table: "a Table",
 }
-_ACCEPTED: dict[Any, Any] = {int: Integral, float: Real, Sequence: Iterable}
+_ACCEPTED: dict[Any, Any] = {int: Integral, float: Real, Sequence: Collection}
 
 
 @cache
@@ -289,7 +292,9 @@ def _plain(name: str, value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(f"{name}.{key}", one) for key, one in value.items()}
-    if name == "indices" or isinstance(value, list | tuple):
+    if name == "indices":  # any collection of numbers
+        return [int(index) for index in value]
+    if isinstance(value, list | tuple):
         return [_plain(name, one) for one in value]
     if isinstance(value, bool | str | None):
         return value

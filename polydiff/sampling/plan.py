@@ -14,7 +14,7 @@ from polydiff.domain import Domain, SampleRequest
 from polydiff.engine.denoisers import Cond, Denoiser, State
 from polydiff.engine.ode.encoding import encode
 from polydiff.engine.table import Table
-from polydiff.errors import UsageError
+from polydiff.errors import UsageError, did_you_mean
 from polydiff.plugins.registry import get_registry
 from polydiff.runtime.captured import finish_for
 from polydiff.runtime.crew import cores
@@ -299,10 +299,14 @@ def _first(model: Model, request: SampleRequest, strength: float | None) -> Firs
 
 
 def _domain_options(model: Model, options: SamplingOptions) -> Any:
+    kind, names = model.domain.Options, SamplingOptions.names()
     for name in options.options:
         if name in model.conditions:
             raise UsageError(f"{name} is a condition: write conditions={{{name!r}: ...}}.")
-    return validated(model.domain.Options, options.options, f"{model.domain.name} options")
+        hint = did_you_mean(name, names)
+        if hint and name not in kind.model_fields and not did_you_mean(name, kind.model_fields):
+            raise UsageError(f"sampling: unknown name {name!r}.{hint}")
+    return validated(kind, options.options, f"{model.domain.name} options")
 
 
 def _rows(model: Model, options: SamplingOptions) -> list[dict[str, Any]]:
