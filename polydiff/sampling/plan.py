@@ -110,7 +110,7 @@ class Plan:
     def engine_arguments(self, watch: Watch | None = None) -> dict[str, Any]:
         """What the engine is told of all samples."""
         return {
-            "denoiser": watched(self.denoiser, watch),
+            "denoiser": watched(self.denoiser, watch) if watch else self.denoiser,
             "processes": self.model.domain.processes(),
             "schedule": self.model.schedule,
             "table": self.table,
@@ -240,7 +240,7 @@ def make_plan(model: Model, options: SamplingOptions) -> Plan:
                 share=i / last if share is None else share,
             ),
         )
-        for i in (range(len(rows)) if options.indices is None else options.indices)
+        for i in (range(len(rows)) if options.indices is None else map(int, options.indices))
     )
     name = options.guidance if isinstance(options.guidance, str) else defaults.guidance
     wrap = None if isinstance(options.guidance, str) else options.guidance

@@ -13,10 +13,8 @@ MOST = 12  # pictures of one trajectory
 Watch = Callable[[Tensor, dict[str, Tensor]], None]
 
 
-def watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
-    """The denoiser, of whose every call `watch(t, x0_hat)` gets a copy; as it is where nobody watches."""
-    if watch is None:
-        return denoiser
+def watched(denoiser: Denoiser, watch: Watch) -> Denoiser:
+    """The denoiser, of whose every call `watch(t, x0_hat)` gets a copy."""
 
     def seen(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         x0_hat = denoiser(x, t, mask, cond)
