@@ -30,8 +30,8 @@ def check_guidance(name: str, options: Mapping[str, Any], rescale: float) -> str
     takes = list(inspect.signature(registry.component("guidance", name)).parameters)
     if tuple(takes[:3]) != REQUIRED:
         raise UsageError(
-            f"guidance {name!r} needs more than a scale: wrap the denoiser in Python, "
-            "sample(guidance=function)."
+            f"guidance {name!r} needs more than a scale, so its name does not choose it: in Python give a "
+            "function that wraps the denoiser, sample(guidance=function)."
         )
     if rescale and "rescale" not in takes:
         raise UsageError(f"guidance {name!r} takes no rescale: set sampling.guidance_rescale to 0.")

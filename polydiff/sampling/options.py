@@ -209,7 +209,9 @@ def check_source(options: SamplingOptions) -> None:
     if strength is not None and not 0 < strength <= 1:
         raise UsageError(f"strength must be above 0 and at most 1, got {strength}.")
     if denoise and (strength is None or strength == 1):
-        raise UsageError("denoise needs a strength below 1: how much noise there is (--strength 0.05).")
+        raise UsageError(
+            "denoise needs a strength below 1: how much noise the source holds (--strength 0.05)."
+        )
     if denoise and (keep is not None or redo is not None):
         raise UsageError("denoise takes noise off the whole source: leave keep and redo out.")
     if keep is not None and redo is not None:
@@ -220,10 +222,14 @@ def check_target(options: SamplingOptions) -> None:
     """Raise UsageError where what is said of an interpolation is out of range or at odds."""
     if options.target is None:
         if options.share is not None:
-            raise UsageError("share needs an example to go to (--to FILE, target=...).")
+            raise UsageError(
+                "share needs an example to go to: the second end of an interpolation (--to FILE, target=...)."
+            )
         return
     if options.source is None:
-        raise UsageError("An interpolation needs two ends: give the first too (--from FILE, source=...).")
+        raise UsageError(
+            "An interpolation needs two ends: beside --to (target) give the first (--from FILE, source=...)."
+        )
     if options.denoise or any(x is not None for x in (options.strength, options.keep, options.redo)):
         raise UsageError(
             "strength, denoise, keep and redo say nothing about an interpolation: leave them out."
