@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,27 +30,26 @@ from polydiff.models.manifest import (
     Part,
     SamplingDefaults,
     check_weights,
-    read_manifest,
 )
-from polydiff.models.refs import resolve
+from polydiff.models.refs import ModelFolder, find_model
 from polydiff.plugins.registry import get_registry
+from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.samples import Sample, Samples
 from polydiff.support.files import aside
 from polydiff.support.validate import validated
 
 if TYPE_CHECKING:
     from polydiff.conditions import ConditionSet
-    from polydiff.engine.table import Table
-    from polydiff.sampling.guidance import Wrap
     from polydiff.sampling.plan import Plan
 
 HALF_MAX = 65504.0  # beyond it a weight does not fit into 16 bits
 
 
-def load(ref: str | Path, domain: str | None = None) -> Model:
+def load(ref: str | Path | ModelFolder, domain: str | None = None) -> Model:
     """A model by a domain's name ("audio"), a preset ("audio/drums"), a folder or "hf://owner/name".
 
-    `domain`: what the model must be of. Raises UsageError or PluginError in one line.
+    A `ModelFolder` is one that was found already. `domain`: what the model must be of. Raises UsageError or
+    PluginError in one line.
     """
     return Model.load(ref, domain)
 
@@ -111,10 +110,10 @@ class Model:
     # --- disk -------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, ref: str | Path, domain: str | None = None) -> Model:
+    def load(cls, ref: str | Path | ModelFolder, domain: str | None = None) -> Model:
         """See `polydiff.load`."""
-        folder = resolve(ref)
-        manifest = read_manifest(folder)
+        found = ref if isinstance(ref, ModelFolder) else find_model(ref)
+        ref, folder, manifest = found.ref, found.path, found.manifest
         if domain not in (None, manifest.domain):
             raise UsageError(f"{ref}: a model of the domain {manifest.domain!r}, not of {domain!r}.")
         check_weights(folder / WEIGHTS)
@@ -127,7 +126,7 @@ class Model:
         with torch.random.fork_rng(devices=[]):  # the weights are replaced; the caller's randomness is not
             network = made.network()
         _load_weights(network, folder / WEIGHTS, manifest.domain)
-        return cls(made, network, manifest, ref=str(ref), tables=tables_in(folder))
+        return cls(made, network, manifest, ref=ref, tables=tables_in(folder))
 
     def save(self, folder: str | Path) -> Path:
         """Write model.json and weights.safetensors (16 bits where the values fit), whole or not at all, and
@@ -162,7 +161,7 @@ class Model:
         """The noise schedule that the model was trained with."""
         return make_schedule(self.manifest.schedule)
 
-    @property
+    @cached_property
     def conditions(self) -> ConditionSet:
         """What samples can be conditioned on."""
         return self.domain.conditions()
@@ -183,61 +182,22 @@ class Model:
 
     # --- sampling ---------------------------------------------------------------------------------------
 
-    def plan(
-        self,
-        n: int | None = None,
-        seed: int | None = None,
-        steps: int | None = None,
-        conditions: Mapping[str, Any] | None = None,
-        solver: str | Table | None = None,
-        grid: str | None = None,
-        guidance_scale: float | None = None,
-        guidance: str | Wrap | None = None,
-        source: Any = None,
-        target: Any = None,
-        share: float | None = None,
-        strength: float | None = None,
-        denoise: bool = False,
-        keep: str | None = None,
-        redo: str | None = None,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-        memory: int | str | None = None,
-        graphs: bool = True,
-        device: str | None = None,
-        **options: Any,
-    ) -> Plan:
+    def plan(self, n: int | SamplingOptions | None = None, seed: int | None = None, **arguments: Any) -> Plan:
         """Check everything that `sample` takes and work out what it would do, without doing it."""
         from polydiff.sampling.plan import make_plan
 
-        arguments = locals()
-        del arguments["make_plan"], arguments["self"]
-        return make_plan(self, **arguments)
+        return make_plan(self, SamplingOptions.of(n, seed, arguments))
 
-    def sample(self, n: int | None = None, seed: int | None = None, **arguments: Any) -> Samples:
-        """Make samples.
+    def sample(
+        self, n: int | SamplingOptions | None = None, seed: int | None = None, **arguments: Any
+    ) -> Samples:
+        """Make samples: `sample(4, seed=0, steps=10, conditions={"digit": "seven"}, duration=2.0)`.
 
         Args:
-            n: how many; by default one, or as many as the longest list among the conditions.
+            n: how many; or `SamplingOptions`, which then say everything.
             seed: sample i gets seed + i and is the same in whatever run; drawn and recorded if None.
-            steps: network calls a sample (twice that with heun).
-            conditions: name -> value, or a list of values of which sample i gets the i-th, in turn.
-            solver, grid: names ("adams", "karras"); a Table is used as it is. By default the model's
-                calibrated table where it has one of so many steps ("calibrated"; or the file of one).
-            guidance_scale: 1 follows the conditions as learned, more exaggerates them.
-            guidance: how it does, by name ("cfg", "cfg_zero", "apg"), or a function that gets the denoiser,
-                guided by name already, and returns the one to use.
-            source: an example or a file, to vary (`strength` in (0, 1], 1 forgets it), or of which to `keep`
-                a region and make the rest, or `redo` a region and keep the rest.
-            denoise: take the source as noisy already, by `strength`: noise is taken away and none added.
-            target: an example or a file of the source's size, to go to: the n samples lie on the way through
-                the noises of both, the first at the source, the last at the target, or each `share` of it.
-            indices: which of the n to make (a shard); all by default.
-            batch_size: samples in one network call. By default 1 on a CPU, where a sample then has the same
-                bits in any run; on a GPU what `memory` holds ("4GiB"; half of what is free), 64 at most.
-            graphs: on a GPU, whether rows are replayed as a CUDA graph; the samples are the same either way.
-            device: "cpu", "cuda", ...; the GPU where there is one.
-            **options: the domain's own, such as duration=2.0 for audio.
+            **arguments: the other names of `polydiff.sampling.options.SamplingOptions`, which says what each
+                means, and the domain's own options, such as duration=2.0 for audio.
 
         Raises UsageError in one line for anything that cannot be used.
         """
@@ -245,7 +205,9 @@ class Model:
         result: Samples = get_registry().run(plan.info(lambda: Samples(plan.stream())))
         return result
 
-    def stream(self, n: int | None = None, seed: int | None = None, **arguments: Any) -> Iterator[Sample]:
+    def stream(
+        self, n: int | SamplingOptions | None = None, seed: int | None = None, **arguments: Any
+    ) -> Iterator[Sample]:
         """As `sample`, but gives each sample as soon as it is done. To cancel, stop iterating."""
         return self.plan(n, seed, **arguments).stream()
 

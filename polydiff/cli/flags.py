@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from polydiff.models.manifest import Manifest
 
 CONDITION, OPTION = "condition_", "option_"
 
@@ -15,14 +18,18 @@ CONDITION, OPTION = "condition_", "option_"
 class ModelCommand(click.Command):
     """A command whose first argument is a model, which decides what other flags there are.
 
-    The callback gets conditions and domain options as two dictionaries, `conditions` and `options`.
+    The callback gets the model as a `ModelFolder`, so that the manifest is read once a command, and two
+    dictionaries, `conditions` and the domain's `options`.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ref = _first_argument(args, self.params)
         if ref is not None:
+            from polydiff.models.refs import find_model
+
             taken = {flag for param in self.params for flag in param.opts}
-            ctx.meta["model_flags"] = model_flags(ref, taken)
+            found = ctx.meta["model"] = find_model(ref)
+            ctx.meta["model_flags"] = model_flags(found.manifest, taken)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -34,6 +41,12 @@ class ModelCommand(click.Command):
             given = {k.removeprefix(prefix): v for k, v in mine.items() if v not in (None, ())}
             ctx.params = {k: v for k, v in ctx.params.items() if k not in mine}
             ctx.params[group] = given
+        found = ctx.meta.get("model")
+        if found is None or found.ref != ctx.params["model"]:  # click took another word for the model
+            from polydiff.models.refs import find_model
+
+            found = find_model(ctx.params["model"])
+        ctx.params["model"] = found
         return super().invoke(ctx)
 
 
@@ -59,14 +72,11 @@ def _first_argument(args: Sequence[str], params: Sequence[click.Parameter]) -> s
     return None
 
 
-def model_flags(ref: str, taken: set[str]) -> list[click.Option]:
+def model_flags(manifest: Manifest, taken: set[str]) -> list[click.Option]:
     """One flag a condition and one an option of the domain. A flag that is taken gets a prefix."""
     from polydiff.conditions import ConditionSet
-    from polydiff.models.manifest import read_manifest
-    from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
 
-    manifest = read_manifest(resolve(ref))
     flags = []
     for condition in ConditionSet.model_validate(manifest.conditions):
         option = condition.option()

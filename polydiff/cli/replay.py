@@ -22,10 +22,11 @@ def command(record: Path, model: str | None, out: Path | None, threads: int | No
     """
     from polydiff.cli.session import set_threads
     from polydiff.sampling.provenance import Provenance
-    from polydiff.workflows.replay import replay
+    from polydiff.workflows.replay import replay_of
 
-    set_threads(threads, default=Provenance.read(record).threads)
-    result = replay(record, model)
+    found = Provenance.read(record)
+    set_threads(threads, default=found.threads)
+    result = replay_of(found, record, model)
     if out:
         result.sample.save(out)
     tolerance = result.sample.domain.tolerance

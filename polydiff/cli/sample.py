@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from polydiff.cli.flags import ModelCommand
 from polydiff.cli.output import echo_json, json_option
 from polydiff.errors import UsageError
+
+if TYPE_CHECKING:
+    from polydiff.models.refs import ModelFolder
 
 
 class Shard(click.ParamType[tuple[int, int]]):
@@ -37,16 +40,22 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--seed", type=int, help="Sample i gets seed + i. Drawn and recorded where absent.")
 @click.option("--steps", type=int, help="Steps of the solver.")
 @click.option("--solver", help="`polydiff solvers` lists them.")
-@click.option("--grid", help="Where the solver stops along the way.")
+@click.option("--grid", help="Times of the network calls; `polydiff solvers` lists the grids.")
 @click.option("--guidance-scale", type=float, help="1 follows the conditions, more exaggerates them.")
-@click.option("--guidance", help="How it does: cfg, cfg_zero or apg. [the model's, mostly cfg]")
+@click.option("--guidance", help="Guidance method: cfg, cfg_zero or apg. [the model's, mostly cfg]")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="A file to vary or keep parts of.")
-@click.option("--to", "target", type=click.Path(path_type=Path), help="A file to go to from that one.")
-@click.option("--share", type=float, help="How far to go: 0 to 1. [-n samples, evenly from end to end]")
-@click.option("--strength", type=float, help="How far to leave that file: above 0, 1 forgets it. [0.5]")
-@click.option("--denoise", is_flag=True, help="Take that file as noisy already, by --strength: add none.")
-@click.option("--keep", metavar="REGION", help="The part of it that stays; the rest is made.")
-@click.option("--redo", metavar="REGION", help="The part of it that is made anew.")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), help="Interpolate from the file of --from to this one."
+)
+@click.option(
+    "--share", type=float, help="Place between --from (0) and --to (1). [-n samples, evenly spread]"
+)
+@click.option(
+    "--strength", type=float, help="How far to leave the file of --from: above 0, 1 forgets it. [0.5]"
+)
+@click.option("--denoise", is_flag=True, help="Treat --from as already noisy, by --strength; add no noise.")
+@click.option("--keep", metavar="REGION", help="The part of --from that stays; the rest is made.")
+@click.option("--redo", metavar="REGION", help="The part of --from that is made anew.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder, or file for one. [samples]")
 @click.option("--format", "suffix", metavar="SUFFIX", help="Kind of file, such as flac.")
 @click.option("--shard", type=Shard(), metavar="PART/PARTS", help="Make one share of the run, such as 0/4.")
@@ -67,15 +76,17 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--threads", type=int, help="Processor threads of one sample. [1, samples side by side]")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
 @json_option
-def command(model: str, out: Path | None, as_json: bool, **arguments: Any) -> int:
+def command(model: ModelFolder, dry_run: bool, as_json: bool, **arguments: Any) -> int:
     """Make samples with MODEL: a domain (audio), a preset (audio/drums), a folder or hf://OWNER/NAME.
 
     `polydiff sample MODEL --help` shows the flags that the model adds: its conditions and options.
     """
-    from polydiff.cli.sample_run import SampleRun
+    from polydiff.cli.sample_run import SampleRun, Settings
+    from polydiff.sampling.options import SamplingOptions
 
-    run = SampleRun.prepare(model, out, arguments)
-    if arguments["dry_run"]:
+    own = {name: arguments.pop(name) for name in Settings.names()}
+    run = SampleRun.prepare(model, SamplingOptions.from_dict(arguments), Settings(**own))
+    if dry_run:
         run.describe(as_json)
         return 0
     result = run.execute(quiet=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from polydiff.cli.output import echo_json, echo_table
 from polydiff.cli.session import progress, set_threads, uninterrupted
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, load
+from polydiff.models.refs import ModelFolder
 from polydiff.plugins.registry import get_registry
+from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.plan import Plan
 from polydiff.sampling.provenance import Provenance, first_record, manifest_path
 from polydiff.sampling.samples import Sample, sample_name
@@ -25,7 +27,25 @@ from polydiff.support.settings import check_sections, from_assignments, from_fil
 DEFAULT_FOLDER = "samples"
 SHEET_MOST = 64  # pictures on one contact sheet
 TABLE_MOST = 40  # rows of the printed table
-OWN = ("shard", "resume", "trajectory", "suffix", "config", "assignments", "threads", "dry_run")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command is told beside what is asked of the samples."""
+
+    out: Path | None = None
+    suffix: str | None = None
+    shard: tuple[int, int] | None = None
+    resume: bool = False
+    trajectory: bool = False
+    config: Path | None = None
+    assignments: tuple[str, ...] = ()
+    threads: int | None = None
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Every name that there is."""
+        return tuple(one.name for one in fields(cls))
 
 
 @dataclass(frozen=True)
@@ -98,30 +118,25 @@ class SampleRun:
     sheet: Path | None
     finished: tuple[int, ...] = ()
     trajectory: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, ref: str, out: Path | None, arguments: Mapping[str, Any]) -> SampleRun:
+    def prepare(cls, found: ModelFolder, options: SamplingOptions, own: Settings) -> SampleRun:
         """Check every argument of the command and resolve it, before anything is computed or written."""
-        arguments = dict(arguments)
-        own = {name: arguments.pop(name) for name in OWN}
-        set_threads(own["threads"], default=1)
-        named = {part: arguments[part] for part in ("solver", "grid", "guidance")}
-        model = _with_settings(load(ref), own["config"], own["assignments"], named)
-        options = arguments.pop("options")
-        out = _default_folder(own["resume"]) if out is None else out
-        if own["resume"] and arguments["seed"] is None:
+        set_threads(own.threads, default=1)
+        model = _with_settings(load(found), own, options)
+        out = _default_folder(own.resume) if own.out is None else own.out
+        if own.resume and options.seed is None:
             record = first_record(out)
-            arguments["seed"] = record and record.seed - record.index
-        whole = model.plan(**arguments, **options)
-        part, parts = own["shard"] or (0, 1)
-        plan = replace(whole, asks=whole.asks[part::parts])
-        folder, paths, sheet = _places(model, out, own["suffix"], plan, own["shard"])
-        finished = _finished(plan, paths, own["resume"])
-        todo = replace(plan, asks=tuple(ask for ask in plan.asks if ask[0] not in finished))
-        if own["trajectory"]:
+            options = replace(options, seed=record.seed - record.index) if record else options
+        whole = model.plan(options)
+        part, parts = own.shard or (0, 1)
+        plan = replace(whole, requests=whole.requests[part::parts])
+        folder, paths, sheet = _places(model, out, own.suffix, plan, own.shard)
+        finished = _finished(plan, paths, own.resume)
+        todo = replace(plan, requests=tuple(one for one in plan.requests if one[0] not in finished))
+        if own.trajectory:
             todo = replace(todo, batch_size=1)
-        return cls(todo, paths, folder, sheet, finished, own["trajectory"], arguments)
+        return cls(todo, paths, folder, sheet, finished, own.trajectory)
 
     def describe(self, as_json: bool) -> None:
         """What would be done."""
@@ -170,8 +185,7 @@ class SampleRun:
             path = self.paths[sample.provenance.index]
             held = sample.example if self.sheet and len(written) < SHEET_MOST else None
             with uninterrupted():
-                sample.save(path)
-                written.append(Written(path, Provenance.read(manifest_path(path)), held))
+                written.append(Written(path, sample.write(path), held))
 
     def _stream(self) -> Iterator[Sample]:
         watcher = Watcher(self.plan.model.domain) if self.trajectory else None
@@ -202,17 +216,15 @@ class SampleRun:
         return self.sheet
 
 
-def _with_settings(
-    model: Model, config: Path | None, assignments: tuple[str, ...], named: Mapping[str, str | None]
-) -> Model:
+def _with_settings(model: Model, own: Settings, options: SamplingOptions) -> Model:
     """The model with [sampling] settings of a file, of variables and of --set in place of its defaults.
 
     Options that they give to no solver, grid or guidance are for the one that a flag names.
     """
     layers = [
-        (str(config), from_file(config) if config else {}),
+        (str(own.config), from_file(own.config) if own.config else {}),
         ("environment", from_variables(["sampling"])),
-        ("--set", from_assignments(assignments)),
+        ("--set", from_assignments(own.assignments)),
     ]
     for where, layer in layers:
         fixed = [name for name in layer if name in type(model.manifest).model_fields and name != "sampling"]
@@ -220,6 +232,7 @@ def _with_settings(
             raise UsageError(f"{where}: {fixed[0]} is fixed by the model; train another to change it.")
         check_sections(layer, ["sampling"], where)
     changes = merged(*(layer.get("sampling", {}) for _, layer in layers))
+    named = {"solver": options.solver, "grid": options.grid, "guidance": options.guidance}
     meant = {part: name for part, name in named.items() if name and f"{part}_options" in changes}
     return model.with_sampling({**meant, **changes})
 
@@ -248,10 +261,10 @@ def _places(
             raise UsageError(
                 f"-o {out}: a file is for one sample, and {len(plan)} are asked for. Give a folder."
             )
-        return out.parent, {plan.asks[0][0]: out}, None
+        return out.parent, {plan.requests[0][0]: out}, None
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: not a folder.")
-    paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.asks}
+    paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.requests}
     name = "contact.png" if shard is None else f"contact-{shard[0]}of{shard[1]}.png"
     return out, paths, out / name
 
@@ -259,7 +272,7 @@ def _places(
 def _finished(plan: Plan, paths: Mapping[int, Path], resume: bool) -> tuple[int, ...]:
     """The samples that are in the folder already; those of another run are an error, never overwritten."""
     finished = []
-    for index, request in plan.asks:
+    for index, request in plan.requests:
         path = paths[index]
         if not path.exists():
             continue

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from polydiff.errors import PolydiffError, UsageError
-from polydiff.models.manifest import MANIFEST, TABLES, WEIGHTS
+from polydiff.models.manifest import MANIFEST, TABLES, WEIGHTS, Manifest, read_manifest
 from polydiff.plugins.registry import get_registry
 
 HUB = "hf://"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model that was found: what it was asked for by, its local folder, and its manifest."""
+
+    ref: str
+    path: Path
+    manifest: Manifest
+
+
+def find_model(ref: str | Path) -> ModelFolder:
+    """Where a model is and what it is, without its weights. Raises as `resolve` and `read_manifest`."""
+    folder = resolve(ref)
+    return ModelFolder(str(ref), folder, read_manifest(folder))
 
 
 def resolve(ref: str | Path) -> Path:

@@ -109,7 +109,9 @@ class Catalogue:
         """The description of a component; without a version, its newest. Raises UsageError, PluginError."""
         owner, _, short = name.rpartition(":")
         found = [entry for entry in self._of(ComponentInfo) if entry.info.kind == kind]
-        matches = self._owned(found, owner, lambda info: short in (info.name, info.full_name))
+        matches = self._owned(
+            found, owner, lambda info: short.startswith(info.name) and short in (info.name, info.full_name)
+        )
         if not matches:
             names = sorted({entry.info.name for entry in found})
             raise UsageError(f"unknown {kind} {name!r}.{self._known(name, names)}")

@@ -112,7 +112,7 @@ def _applies(marker: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginEntry:
     """One entry point of the group `polydiff.plugins` and the distribution that declares it."""
 
     name: str
@@ -122,18 +122,18 @@ class Source:
     requires: tuple[str, ...]
 
 
-def installed() -> list[Source]:
+def installed() -> list[PluginEntry]:
     """What the installed distributions declare; one with unreadable metadata does not stop the others."""
-    found: dict[str, list[Source]] = {}
+    found: dict[str, list[PluginEntry]] = {}
     for distribution in importlib.metadata.distributions():
         try:
             name = distribution.name
             points = [point for point in distribution.entry_points if point.group == GROUP]
             requires = tuple(distribution.requires or ()) if points else ()
             version = distribution.version if points else ""
-            sources = [Source(point.name, point.value, name, version, requires) for point in points]
+            entries = [PluginEntry(point.name, point.value, name, version, requires) for point in points]
         except Exception:
             continue
         if name:
-            found.setdefault(name, sources)  # the first on the path is the one that is imported
-    return [source for name in sorted(found) for source in found[name]]
+            found.setdefault(name, entries)  # the first on the path is the one that is imported
+    return [entry for name in sorted(found) for entry in found[name]]

@@ -24,7 +24,7 @@ from polydiff.plugins import builtin
 from polydiff.plugins.catalogue import Catalogue, Entry, remedy, why
 from polydiff.plugins.discovery import (
     Broken,
-    Source,
+    PluginEntry,
     check_requirements,
     guarded,
     import_file,
@@ -56,9 +56,9 @@ class Registry(Catalogue):
         self._plugins: dict[str, Any] = {}
         self._off = {request.removeprefix(NO) for request in requests if request.startswith(NO)}
         self._admit("polydiff", PluginRecord("polydiff", "polydiff", __version__), lambda: builtin)
-        for source in installed():
-            record = PluginRecord(source.name, source.distribution, source.version)
-            self._admit(f"{source.distribution}:{source.name}", record, partial(_import, source))
+        for found in installed():
+            record = PluginRecord(found.name, found.distribution, found.version)
+            self._admit(f"{found.distribution}:{found.name}", record, partial(_import, found))
         for request in requests:
             if not request.startswith(NO):
                 self._request(request)
@@ -183,9 +183,9 @@ class Registry(Catalogue):
                 yield answer
 
 
-def _import(source: Source) -> Any:
-    check_requirements(source.requires)
-    return import_plugin(source.module, remedy(source.distribution))
+def _import(entry: PluginEntry) -> Any:
+    check_requirements(entry.requires)
+    return import_plugin(entry.module, remedy(entry.distribution))
 
 
 def _describe(domain: Any) -> DomainInfo:

@@ -20,23 +20,20 @@ if TYPE_CHECKING:
 MOST = 64
 
 
-def checked_batch(
+def validate_batch_size(
     batch_size: int | None, memory: int | str | None, device: str
 ) -> tuple[int | None, int | None]:
-    """The batch, None where memory is to choose it, and the memory in bytes. UsageError for nonsense."""
+    """The batch size, None where memory is to choose it, and the memory in bytes. Raises UsageError for a
+    device without a memory of its own."""
     cuda = torch.device(device).type == "cuda"
-    if memory is not None and batch_size is not None:
-        raise UsageError("memory chooses the batch_size: give one of them.")
     if memory is not None and not cuda:
         raise UsageError(f"memory is a budget for a CUDA device; on {device!r} give batch_size.")
     if batch_size is None and not cuda:
         batch_size = default_batch_size(device)
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}.")
     return batch_size, None if memory is None else bytes_of(memory)
 
 
-def settled(plan: Plan, peak: Callable[[Plan, int], int] | None = None) -> Plan:
+def with_batch_size(plan: Plan, peak: Callable[[Plan, int], int] | None = None) -> Plan:
     """The plan with its batch chosen: as many as are asked for where they are few, else as the memory holds.
 
     peak: the bytes that a micro-batch of so many samples takes; by default it is measured.
@@ -53,7 +50,7 @@ def settled(plan: Plan, peak: Callable[[Plan, int], int] | None = None) -> Plan:
 def _peak(plan: Plan, count: int) -> int:
     """Measured on so many of the longest sample that is asked for."""
     domain = plan.model.domain
-    _, longest = max(plan.asks, key=lambda ask: sum(map(math.prod, domain.shapes(ask[1]).values())))
+    _, longest = max(plan.requests, key=lambda one: sum(map(math.prod, domain.shapes(one[1]).values())))
     batch = [plan.engine_request(next(domain.parts(longest)))] * count
     arguments = plan.engine_arguments() | {"jobs": map(alone, batch), "batch_size": count}
     return peak_memory(lambda: list(sample_jobs(**arguments)), plan.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,12 +11,11 @@ import torch
 from polydiff.engine.denoisers import Denoiser
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.plugins.registry import get_registry
+from polydiff.sampling.options import Wrap
 from polydiff.sampling.provenance import Provenance
 
 if TYPE_CHECKING:
     from polydiff.model import Model
-
-Wrap = Callable[[Denoiser], Denoiser]
 
 #: what a guidance must take to be chosen by name, in this order; the rest are its options
 REQUIRED = ("denoiser", "scale", "null")
@@ -31,8 +30,8 @@ def check_guidance(name: str, options: Mapping[str, Any], rescale: float) -> str
     takes = list(inspect.signature(registry.component("guidance", name)).parameters)
     if tuple(takes[:3]) != REQUIRED:
         raise UsageError(
-            f"guidance {name!r} needs more than a scale: wrap the denoiser in Python, "
-            "sample(guidance=function)."
+            f"guidance {name!r} needs more than a scale, so its name does not choose it: in Python give a "
+            "function that wraps the denoiser, sample(guidance=function)."
         )
     if rescale and "rescale" not in takes:
         raise UsageError(f"guidance {name!r} takes no rescale: set sampling.guidance_rescale to 0.")

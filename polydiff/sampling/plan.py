@@ -3,65 +3,76 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from polydiff.domain import Domain, SampleRequest
-from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
+from polydiff.engine.denoisers import Cond, Denoiser, State
 from polydiff.engine.ode.encoding import encode
 from polydiff.engine.table import Table
-from polydiff.errors import UsageError
+from polydiff.errors import UsageError, did_you_mean
 from polydiff.plugins.registry import get_registry
 from polydiff.runtime.captured import finish_for
 from polydiff.runtime.crew import cores
 from polydiff.runtime.requests import Request, alone, sample_jobs
-from polydiff.sampling.batch_size import checked_batch, settled
-from polydiff.sampling.guidance import Wrap, check_guidance, guided, name_of
+from polydiff.sampling.batch_size import validate_batch_size, with_batch_size
+from polydiff.sampling.guidance import check_guidance, guided, name_of
+from polydiff.sampling.options import SamplingOptions, check_guidance_scale, check_options, count_of
 from polydiff.sampling.provenance import Provenance, versions
 from polydiff.sampling.samples import Sample
 from polydiff.sampling.source import ends_of, source_of, target_of
 from polydiff.sampling.table import make_model_table
+from polydiff.sampling.trajectory import Watch, watched
 from polydiff.spec import RunInfo
 from polydiff.support.validate import validated
 
 if TYPE_CHECKING:
     from polydiff.model import Model
 
-Watch = Callable[[Tensor, dict[str, Tensor]], None]
 MAX_SEED = 2**32  # drawn seeds stay below it: short enough to be typed
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """What was worked out of the first sample to see whether it can be made: what the engine needs to know of
+    it, and the two ends of an interpolation."""
+
+    request: SampleRequest
+    made: Request
+    ends: tuple[State, State] | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run of sampling: what is asked of each sample, and the record that all samples share."""
+    """One run of sampling: what is asked of each sample, and the record that all samples share. `denoiser` is
+    the model's, under the guidance of the plan and with what the domain adds to it."""
 
     model: Model
     table: Table
-    asks: tuple[tuple[int, SampleRequest], ...]  # index in the run, and what is asked
+    denoiser: Denoiser = field(compare=False, repr=False)
+    requests: tuple[tuple[int, SampleRequest], ...]  # index in the run, and what is asked
     strength: float | None
     batch_size: int | None  # None: as much as memory holds
     memory: int | None  # bytes, None: a share of what is free
     graphs: bool
     device: str
     record: Provenance
-    wrap: Wrap | None = None  # guidance of the caller's own
-    _noises: dict[str, tuple[State, State]] = field(default_factory=dict, compare=False, repr=False)
+    _first: First | None = field(default=None, compare=False, repr=False)
+    _encoded_ends: dict[str, tuple[State, State]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
-        return len(self.asks)
+        return len(self.requests)
 
     def stream(
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[Sample]:
         """Each sample as soon as it is done. `watch(t, x0_hat)` sees what each network call predicts."""
-        plan = settled(self)
-        jobs = (self._job(request) for _, request in self.asks)
+        plan = with_batch_size(self)
+        jobs = (self._job(request) for _, request in self.requests)
         heard = self._heard(callbacks)
         examples = sample_jobs(
             jobs=jobs,
@@ -70,17 +81,17 @@ class Plan:
             threads=1 if heard or watch else self._side_by_side(),
             **self.engine_arguments(watch),
         )
-        for (index, request), example in zip(self.asks, examples, strict=True):
+        for (index, request), example in zip(self.requests, examples, strict=True):
             yield Sample(example, plan.provenance(index, request), self.model.domain)
 
     def states(
         self, callbacks: Sequence[Callable[..., None]] = (), watch: Watch | None = None
     ) -> Iterator[tuple[int, State]]:
         """Position in the plan and unbatched state of each sample made in one part, before it is decoded."""
-        jobs = (alone(self.engine_request(request)) for _, request in self.asks)
+        jobs = (alone(self.engine_request(request)) for _, request in self.requests)
         states = sample_jobs(
             jobs=jobs,
-            batch_size=settled(self).batch_size,
+            batch_size=with_batch_size(self).batch_size,
             callbacks=self._heard(callbacks),
             **self.engine_arguments(watch),
         )
@@ -88,7 +99,7 @@ class Plan:
 
     def _side_by_side(self) -> int:
         """How many samples may be made on threads of their own."""
-        if self.device != "cpu" or self.wrap is not None:
+        if self.device != "cpu" or self.record.guided_by:
             return 1
         return max(1, min(len(self), cores() // torch.get_num_threads()))
 
@@ -99,14 +110,15 @@ class Plan:
     def engine_arguments(self, watch: Watch | None = None) -> dict[str, Any]:
         """What the engine is told of all samples."""
         return {
-            "denoiser": _watched(self.denoiser(), watch),
+            "denoiser": watched(self.denoiser, watch) if watch else self.denoiser,
             "processes": self.model.domain.processes(),
             "schedule": self.model.schedule,
             "table": self.table,
             "device": self.device,
             # who watches wants to be called at every row
             "loop": finish_for(self.device, self.graphs and watch is None),
-            "inference": self.wrap is None and type(self.model.domain).guided is Domain.guided,
+            # a function of the caller's or of the domain may differentiate
+            "inference": not self.record.guided_by and type(self.model.domain).guided is Domain.guided,
         }
 
     def _job(self, request: SampleRequest) -> Generator[Request, State, Any]:
@@ -121,7 +133,9 @@ class Plan:
 
     def engine_request(self, request: SampleRequest) -> Request:
         """What the engine needs to know of one sample, the place where it starts included."""
-        made = engine_request(self.model, request, self.strength)
+        first = self._first
+        known = first is not None and first.request is request
+        made = first.made if first and known else engine_request(self.model, request, self.strength)
         if request.target is not None:
             return replace(made, noisy=self._between(request, made.cond))
         if self.record.source is not None and self.record.source.denoise:
@@ -143,14 +157,16 @@ class Plan:
         key = json.dumps(dict(request.conditions), sort_keys=True)
         domain, denoiser = self.model.domain, self.model.denoiser(self.device)
         batched = {name: value[None].to(self.device) for name, value in cond.items()}
-        if key not in self._noises:
+        if key not in self._encoded_ends:
+            first = self._first
+            known = first.ends if first is not None and first.request is request else None
             noises = []
-            for end in ends_of(domain, request):
+            for end in known or ends_of(domain, request):
                 state = {name: x[None].to(self.device) for name, x in end.items()}
                 noise = encode(denoiser, domain.processes(), self.model.schedule, state, None, batched)
                 noises.append({name: x[0].cpu() for name, x in noise.items()})
-            self._noises[key] = (noises[0], domain.paired(*noises))
-        a, b = self._noises[key]
+            self._encoded_ends[key] = (noises[0], domain.paired(*noises))
+        a, b = self._encoded_ends[key]
         processes = domain.processes()
         return {
             name: processes[name].between(a[name], b[name], request.share) for name in domain.shapes(request)
@@ -172,7 +188,7 @@ class Plan:
             "model": self.model.ref or self.model.domain.name,
             "samples": [
                 {"index": i, "seed": r.seed, "conditions": dict(r.conditions), "shapes": self._shapes(r)}
-                for i, r in self.asks
+                for i, r in self.requests
             ],
             "options": record.options,
             "solver": record.solver,
@@ -189,10 +205,6 @@ class Plan:
     def _shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
         return {name: tuple(shape) for name, shape in self.model.domain.shapes(request).items()}
 
-    def denoiser(self) -> Denoiser:
-        """The model's denoiser with the guidance of the plan and what the domain adds to it."""
-        return guided(self.model, self.record, self.device, self.wrap)
-
     def provenance(self, index: int, request: SampleRequest) -> Provenance:
         """The record of one sample of the plan."""
         found: dict[str, Any] = {"index": index, "seed": request.seed, "conditions": dict(request.conditions)}
@@ -201,66 +213,46 @@ class Plan:
         return self.record.model_copy(update={**found, "model_hash": self.model.hash})
 
 
-def make_plan(
-    model: Model,
-    *,
-    n: int | None,
-    seed: int | None,
-    steps: int | None,
-    conditions: Mapping[str, Any] | None,
-    solver: str | Table | None,
-    grid: str | None,
-    guidance_scale: float | None,
-    guidance: str | Wrap | None,
-    source: Any,
-    target: Any,
-    share: float | None,
-    strength: float | None,
-    denoise: bool,
-    keep: str | None,
-    redo: str | None,
-    indices: Sequence[int] | None,
-    batch_size: int | None,
-    memory: int | str | None,
-    graphs: bool,
-    device: str | None,
-    options: Mapping[str, Any],
-) -> Plan:
-    """See Model.sample for the arguments. Raises UsageError in one line."""
+def make_plan(model: Model, options: SamplingOptions) -> Plan:
+    """Everything checked and worked out before the first step. Raises UsageError in one line."""
+    check_options(options)
     domain, defaults = model.domain, model.manifest.sampling
-    for name in options:
-        if name in model.conditions:
-            raise UsageError(f"{name} is a condition: write conditions={{{name!r}: ...}}.")
-    asked = validated(domain.Options, options, f"{domain.name} options")
-    example, origin = source_of(model, source, strength, denoise, keep, redo)
-    goal, origin = target_of(model, origin, target, share, strength, denoise or None, keep, redo)
-    if target is not None:
-        defaults = defaults.model_copy(update={"guidance_scale": 1.0})  # the way back from an encoding
-    elif source is not None and strength is None and not _kept(domain, asked, keep, redo):
-        strength = 0.5
-    rows = _rows(model, conditions or {}, n)
-    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
-    chosen = range(len(rows)) if indices is None else indices
-    shares = [i / max(len(rows) - 1, 1) if share is None else share for i in range(len(rows))]
-    asks = tuple(
-        (i, SampleRequest(rows[i], seed + i, asked, example, keep, redo, goal, shares[i])) for i in chosen
-    )
-    scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
-    if not (math.isfinite(scale) and scale >= 0):
-        raise UsageError(f"guidance_scale must be a number of 0 or more, got {scale}.")
-    name = guidance if isinstance(guidance, str) else defaults.guidance
-    # Options belong to the default that they were written for.
-    chosen_options = defaults.guidance_options if name == defaults.guidance else {}
-    guidance_name = check_guidance(name, chosen_options, defaults.guidance_rescale)
-    wrap = None if isinstance(guidance, str) else guidance
-    if isinstance(solver, Table):
-        table, solver_name, grid_name = solver, solver.solver, solver.grid
-    else:
-        table, solver_name, grid_name = make_model_table(
-            model, solver, grid, steps, strength, from_noise=target is None and not denoise
+    asked = _domain_options(model, options)
+    example, origin = source_of(domain, options)
+    goal, origin = target_of(domain, options, origin)
+    strength = options.strength
+    if example is not None and goal is None and strength is None:
+        strength = None if _kept(domain, asked, options.keep, options.redo) else 0.5
+    rows = _rows(model, options)
+    seed = secrets.randbelow(MAX_SEED) if options.seed is None else options.seed
+    share, last = options.share, max(len(rows) - 1, 1)
+    requests = tuple(
+        (
+            i,
+            SampleRequest(
+                conditions=rows[i],
+                seed=seed + i,
+                options=asked,
+                source=example,
+                keep=options.keep,
+                redo=options.redo,
+                target=goal,
+                share=i / last if share is None else share,
+            ),
         )
-    device = _device(device)
-    batch_size, budget = checked_batch(batch_size, memory, device)
+        for i in (range(len(rows)) if options.indices is None else map(int, options.indices))
+    )
+    name = options.guidance if isinstance(options.guidance, str) else defaults.guidance
+    wrap = None if isinstance(options.guidance, str) else options.guidance
+    # The way back from an encoding follows no guidance; options belong to the default they were written for.
+    default_scale = defaults.guidance_scale if goal is None else 1.0
+    scale = default_scale if options.guidance_scale is None else options.guidance_scale
+    check_guidance_scale(scale)
+    guidance_options = defaults.guidance_options if name == defaults.guidance else {}
+    guidance_name = check_guidance(name, guidance_options, defaults.guidance_rescale)
+    table, solver_name, grid_name = make_model_table(model, options, strength)
+    device = _device(options.device)
+    batch_size, memory = validate_batch_size(options.batch_size, options.memory, device)
     registry = get_registry()
     plugin = registry.owner(registry.domain_info(domain.name)).distribution
     record = Provenance(
@@ -273,7 +265,7 @@ def make_plan(
         grid=grid_name,
         steps=table.nfe,
         guidance=guidance_name,
-        guidance_options=dict(chosen_options),
+        guidance_options=dict(guidance_options),
         guided_by=name_of(wrap),
         guidance_scale=scale,
         guidance_rescale=defaults.guidance_rescale,
@@ -285,37 +277,44 @@ def make_plan(
         threads=torch.get_num_threads(),
         versions=versions(*([plugin] if plugin else [])),
     )
-    guided(model, record, device, wrap)  # what is wrong with an option shows here
-    for _, request in asks[:1]:
-        engine_request(model, request, strength)  # what is wrong with a source shows here
-        if goal is not None:
-            ends_of(domain, request)
-    return Plan(model, table, asks, strength, batch_size, budget, graphs, device, record, wrap)
+    return Plan(
+        model=model,
+        table=table,
+        denoiser=guided(model, record, device, wrap),
+        requests=requests,
+        strength=strength,
+        batch_size=batch_size,
+        memory=memory,
+        graphs=options.graphs,
+        device=device,
+        record=record,
+        _first=_first(model, requests[0][1], strength) if requests else None,
+    )
 
 
-def _watched(denoiser: Denoiser, watch: Watch | None) -> Denoiser:
-    if watch is None:
-        return denoiser
-
-    def watched(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
-        x0_hat = denoiser(x, t, mask, cond)
-        watch(t.clone(), {name: value.clone() for name, value in parts(x0_hat).items()})
-        return x0_hat
-
-    return watched
+def _first(model: Model, request: SampleRequest, strength: float | None) -> First:
+    """Raises what is wrong with a source."""
+    made = engine_request(model, request, strength)
+    return First(request, made, None if request.target is None else ends_of(model.domain, request))
 
 
-def _rows(model: Model, conditions: Mapping[str, Any], n: int | None) -> list[dict[str, Any]]:
+def _domain_options(model: Model, options: SamplingOptions) -> Any:
+    kind, names = model.domain.Options, SamplingOptions.names()
+    for name in options.options:
+        if name in model.conditions:
+            raise UsageError(f"{name} is a condition: write conditions={{{name!r}: ...}}.")
+        hint = did_you_mean(name, names)
+        if hint and name not in kind.model_fields and not did_you_mean(name, kind.model_fields):
+            raise UsageError(f"sampling: unknown name {name!r}.{hint}")
+    return validated(kind, options.options, f"{model.domain.name} options")
+
+
+def _rows(model: Model, options: SamplingOptions) -> list[dict[str, Any]]:
     """The conditions of each sample; a list gives its values in turn."""
-    lists = {k: list(v) if isinstance(v, list | tuple) else [v] for k, v in conditions.items()}
-    for name, values in lists.items():
-        if not values:
-            raise UsageError(f"{name}: an empty list of values.")
-    count = max((len(values) for values in lists.values()), default=1) if n is None else n
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise UsageError(f"n must be a whole number of at least 1, got {count!r}.")
-    parsed = {k: [model.conditions.parse({k: v})[k] for v in values] for k, values in lists.items()}
-    return [{k: values[i % len(values)] for k, values in parsed.items()} for i in range(count)]
+    known, given = model.conditions, options.conditions
+    lists = {k: list(v) if isinstance(v, list | tuple) else [v] for k, v in given.items()}
+    parsed = {k: [known.parse({k: v})[k] for v in values] for k, values in lists.items()}
+    return [{k: values[i % len(values)] for k, values in parsed.items()} for i in range(count_of(options))]
 
 
 def _kept(domain: Domain, options: Any, keep: str | None, redo: str | None) -> bool:

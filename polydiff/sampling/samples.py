@@ -37,6 +37,10 @@ class Sample:
 
     def save(self, path: str | Path) -> list[str]:
         """Write the file and, beside it, `path`.json with the provenance. Returns the domain's notes."""
+        return list(self.write(path).notes[len(self.provenance.notes) :])
+
+    def write(self, path: str | Path) -> Provenance:
+        """As `save`, and returns the record as it was written."""
         path = Path(path)
         if path.suffix.lower() not in self.domain.suffixes:
             hint = did_you_mean(path.suffix, self.domain.suffixes)
@@ -45,9 +49,10 @@ class Sample:
             )
         with aside(path) as temporary:
             notes = self.domain.save(self.example, temporary)
-        record = {"file": path.name, "sha256": sha256(path), "notes": (*self.provenance.notes, *notes)}
-        self.provenance.model_copy(update=record).write(manifest_path(path))
-        return notes
+        facts = {"file": path.name, "sha256": sha256(path), "notes": (*self.provenance.notes, *notes)}
+        record = self.provenance.model_copy(update=facts)
+        record.write(manifest_path(path))
+        return record
 
     def preview(self) -> bytes:
         """A PNG picture."""

@@ -8,43 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 from polydiff.domain import Domain, SampleRequest
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.sampling.options import SamplingOptions, check_source, check_target
 from polydiff.sampling.provenance import Source
 from polydiff.support.files import sha256
 
 if TYPE_CHECKING:
     from polydiff.engine.denoisers import State
-    from polydiff.model import Model
 
 
-def source_of(
-    model: Model, source: Any, strength: float | None, denoise: bool, keep: str | None, redo: str | None
-) -> tuple[Any, Source | None]:
-    """The source as an example, and the record of it."""
-    domain = model.domain
-    wanted = {"strength": strength, "denoise": denoise or None, "keep": keep, "redo": redo}
-    given = [name for name, value in wanted.items() if value is not None]
+def source_of(domain: Domain, options: SamplingOptions) -> tuple[Any, Source | None]:
+    """The source as an example, and the record of it; None and None where there is none."""
+    source, keep, redo = options.source, options.keep, options.redo
+    check_source(options)
     if source is None:
-        if given:
-            raise UsageError(f"{given[0]} needs a source to start from (--from FILE, source=...).")
         return None, None
-    if strength is not None and not 0 < strength <= 1:
-        raise UsageError(f"strength must be above 0 and at most 1, got {strength}.")
-    if denoise and (strength is None or strength == 1):
-        raise UsageError("denoise needs a strength below 1: how much noise there is (--strength 0.05).")
-    if denoise and (keep is not None or redo is not None):
-        raise UsageError("denoise takes noise off the whole source: leave keep and redo out.")
-    if keep is not None and redo is not None:
-        raise UsageError("keep and redo exclude each other: give the region that stays or the one that goes.")
     need = "inpaint" if keep is not None or redo is not None else "variation"
     if need not in domain.capabilities:
         what = "keep a part of" if need == "inpaint" else "vary"
         raise UsageError(f"{domain.name} cannot {what} a source.")
+    record = Source(strength=options.strength, keep=keep, redo=redo, denoise=options.denoise)
     if not isinstance(source, str | Path):
-        return source, Source(keep=keep, redo=redo, denoise=denoise)
+        return source, record
     path = Path(source)
-    return _loaded(domain, path), Source(
-        path=str(path), sha256=sha256(path), keep=keep, redo=redo, denoise=denoise
-    )
+    return _loaded(domain, path), record.model_copy(update={"path": str(path), "sha256": sha256(path)})
+
+
+def target_of(domain: Domain, options: SamplingOptions, origin: Source | None) -> tuple[Any, Source | None]:
+    """The example that an interpolation goes to, and the record of source and target."""
+    check_target(options)
+    if options.target is None or origin is None:
+        return None, origin
+    if not isinstance(options.target, str | Path):
+        return options.target, origin
+    path = Path(options.target)
+    example = _loaded(domain, path)
+    return example, origin.model_copy(update={"target": str(path), "target_sha256": sha256(path)})
 
 
 def _loaded(domain: Domain, path: Path) -> Any:
@@ -66,29 +64,6 @@ def files_of(domain: Domain, path: Path) -> list[Path]:
     if not found and not domain.reads_folders:
         raise UsageError(f"{path}: no {' '.join(readable)} file in it.")
     return found or [path]
-
-
-def target_of(
-    model: Model, origin: Source | None, target: Any, share: float | None, *others: float | str | None
-) -> tuple[Any, Source | None]:
-    """The example that an interpolation goes to, and the record of source and target."""
-    if target is None:
-        if share is not None:
-            raise UsageError("share needs an example to go to (--to FILE, target=...).")
-        return None, origin
-    if origin is None:
-        raise UsageError("An interpolation needs two ends: give the first too (--from FILE, source=...).")
-    if any(other is not None for other in others):
-        raise UsageError(
-            "strength, denoise, keep and redo say nothing about an interpolation: leave them out."
-        )
-    if share is not None and not 0 <= share <= 1:
-        raise UsageError(f"share must lie between 0 and 1, got {share}.")
-    if not isinstance(target, str | Path):
-        return target, origin
-    path = Path(target)
-    example = _loaded(model.domain, path)
-    return example, origin.model_copy(update={"target": str(path), "target_sha256": sha256(path)})
 
 
 def ends_of(domain: Domain, request: SampleRequest) -> tuple[State, State]:

@@ -16,6 +16,7 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.models.calibrated import CALIBRATED, SavedTable
 from polydiff.plugins.registry import get_registry
+from polydiff.sampling.options import SamplingOptions
 
 if TYPE_CHECKING:
     from polydiff.model import Model
@@ -53,32 +54,31 @@ def times_from(times_of: Callable[[int], Tensor], start: float, steps: int) -> l
 
 
 def make_model_table(
-    model: Model,
-    solver: str | None,
-    grid: str | None,
-    steps: int | None,
-    strength: float | None,
-    from_noise: bool = True,
+    model: Model, options: SamplingOptions, strength: float | None
 ) -> tuple[Table, str, str]:
-    """The table, and the full names of its solver and grid.
+    """The table, and the full names of its solver and grid; a Table that the options bring is used as it is.
 
-    Where the caller names neither, it is the model's calibrated table of so many steps, if there is one that
-    was made with what the model itself says of them; but that begins at pure noise, and what does not
-    (`from_noise` False) has none.
+    Where they name neither solver nor grid, it is the model's calibrated table of so many steps, if there is
+    one that was made with what the model itself says of them; but that begins at pure noise, and what does
+    not has none.
     """
+    solver, grid = options.solver, options.grid
+    if isinstance(solver, Table):
+        return solver, solver.solver, solver.grid
     registry, defaults = get_registry(), model.manifest.sampling
-    count = defaults.steps if steps is None else steps
+    count = defaults.steps if options.steps is None else options.steps
     solver_name, grid_name = solver or defaults.solver, grid or defaults.grid
-    from_noise = from_noise and strength in (None, 1)
-    unnamed = solver is None and grid is None and from_noise and count in model.tables
-    if unnamed and SavedTable.read(model.tables[count]).named == defaults.named:
-        solver_name = CALIBRATED
+    from_noise = options.target is None and not options.denoise and strength in (None, 1)
+    saved = None
+    if solver is None and grid is None and from_noise and count in model.tables:
+        saved = SavedTable.read(model.tables[count])
+        solver_name = CALIBRATED if saved.named == defaults.named else solver_name
     if solver_name is not None and (solver_name == CALIBRATED or solver_name.endswith(".json")):
         if not from_noise:
             raise UsageError(f"--solver {solver_name}: a calibrated table begins at noise; name another.")
         if grid is not None:
             raise UsageError(f"--grid {grid}: a calibrated table has its own times; leave it out.")
-        return _calibrated(model, solver_name, count, steps), CALIBRATED, CALIBRATED
+        return _calibrated(model, solver_name, count, options.steps, saved), CALIBRATED, CALIBRATED
     solver_name, grid_name = solver_name or DEFAULT_SOLVER, grid_name or DEFAULT_GRID
     # Options belong to the default that they were written for.
     solver_options = defaults.solver_options if solver in (None, defaults.solver) else {}
@@ -98,8 +98,8 @@ def make_model_table(
     return table, names[0], names[1]
 
 
-def _calibrated(model: Model, name: str, count: int, steps: int | None) -> Table:
-    """The model's table of `count` steps, or that of a file."""
+def _calibrated(model: Model, name: str, count: int, steps: int | None, saved: SavedTable | None) -> Table:
+    """The model's table of `count` steps, or that of a file; `saved` where it was read already."""
     if name == CALIBRATED and count not in model.tables:
         there = f"it has those of {', '.join(map(str, model.tables))}" if model.tables else "it has none"
         raise UsageError(
@@ -107,7 +107,9 @@ def _calibrated(model: Model, name: str, count: int, steps: int | None) -> Table
             f"Make it: polydiff calibrate {model.ref or 'MODEL'} --steps {count}."
         )
     path = model.tables[count] if name == CALIBRATED else Path(name)
-    table = SavedTable.read(path).solver_table(model.manifest.schedule, str(path))
+    if saved is None or name != CALIBRATED:
+        saved = SavedTable.read(path)
+    table = saved.solver_table(model.manifest.schedule, str(path))
     wanted = count if name == CALIBRATED else steps
     if wanted not in (None, table.nfe):
         raise UsageError(f"{path}: a table of {table.nfe} steps, and {wanted} are asked for.")

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from polydiff.domain import Domain
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 
 MOST = 12  # pictures of one trajectory
+Watch = Callable[[Tensor, dict[str, Tensor]], None]
+
+
+def watched(denoiser: Denoiser, watch: Watch) -> Denoiser:
+    """The denoiser, of whose every call `watch(t, x0_hat)` gets a copy."""
+
+    def seen(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
+        x0_hat = denoiser(x, t, mask, cond)
+        watch(t.clone(), {name: value.clone() for name, value in parts(x0_hat).items()})
+        return x0_hat
+
+    return seen
 
 
 class Watcher:

@@ -25,6 +25,7 @@ from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff.models.calibrated import Distances, SavedTable
 from polydiff.runtime.requests import begin
+from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.plan import engine_request
 from polydiff.sampling.source import files_of, source_of
 
@@ -231,10 +232,10 @@ def reference_problem(
     )
     asked = [
         replace(request, seed=seed, source=source)
-        for (_, request), seed, source in zip(plan.asks, seeds, dealt, strict=True)
+        for (_, request), seed, source in zip(plan.requests, seeds, dealt, strict=True)
     ]
     processes = model.domain.processes()
-    denoiser = keeping(plan.denoiser(), processes, model.schedule)
+    denoiser = keeping(plan.denoiser, processes, model.schedule)
     together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
     def cases() -> Iterator[Case]:
@@ -262,10 +263,10 @@ def examples_of(model: Model, sources: Sequence[Any], keep: str | None) -> list[
     ]
     found = []
     for source in single or [None]:
-        example, _ = source_of(model, source, None, False, keep, None)
+        example, _ = source_of(model.domain, SamplingOptions(source=source, keep=keep))
         where = f"{source}: " if isinstance(source, Path) else ""
         try:
-            [(_, asked)] = model.plan(1, 0, source=example, keep=keep).asks
+            [(_, asked)] = model.plan(1, 0, source=example, keep=keep).requests
             request = engine_request(model, asked, None)
         except UsageError as error:
             raise UsageError(f"{where}{error}") from error

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from polydiff.engine.table import Table
 from polydiff.errors import PolydiffError, UsageError
 from polydiff.model import Model, load
+from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.provenance import Provenance
 from polydiff.sampling.samples import Sample
 from polydiff.support.files import sha256
@@ -39,8 +38,11 @@ def replay(record_path: str | Path, model: str | Path | Model | None = None) -> 
     `model`: where the model is now, if not where it was. Raises UsageError where something that the record
     names is gone or has changed.
     """
-    record_path = Path(record_path)
-    record = Provenance.read(record_path)
+    return replay_of(Provenance.read(record_path), Path(record_path), model)
+
+
+def replay_of(record: Provenance, record_path: Path, model: str | Path | Model | None = None) -> Replay:
+    """As `replay`, of a record that was read from `record_path` already."""
     original = record_path.with_name(record.file or record_path.name.removesuffix(".json"))
     if not original.exists():
         raise UsageError(f"{original}: the sample itself is gone; there is nothing to compare with.")
@@ -79,21 +81,6 @@ def _again(model: Model, record: Provenance) -> Sample:
     if source and source.target and sha256(source.target) != source.target_sha256:
         raise UsageError(f"{source.target}: not the file that this sample goes to any more, it has changed.")
     there = record.device == "cpu" or (record.device.startswith("cuda") and torch.cuda.is_available())
-    [sample] = model.with_sampling(guidance).sample(
-        1,
-        record.seed,
-        conditions=record.conditions,
-        solver=Table.from_json(json.dumps(record.table)),
-        guidance_scale=record.guidance_scale,
-        source=source.path if source else None,
-        target=(source.target or None) if source else None,
-        share=source.share if source else None,
-        strength=source.strength if source else None,
-        denoise=source.denoise if source else False,
-        keep=source.keep if source else None,
-        redo=source.redo if source else None,
-        device=record.device if there else "cpu",
-        batch_size=1,
-        **record.options,
-    )
+    options = replace(SamplingOptions.of_record(record), device=record.device if there else "cpu")
+    [sample] = model.with_sampling(guidance).sample(options)
     return sample

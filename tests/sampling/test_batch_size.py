@@ -11,7 +11,7 @@ import torch
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff.runtime.memory import peak_memory
-from polydiff.sampling.batch_size import MOST, settled
+from polydiff.sampling.batch_size import MOST, with_batch_size
 from polydiff.sampling.plan import Plan
 from tests import series
 
@@ -37,19 +37,19 @@ def line(plan: Plan, count: int) -> int:
 def test_a_budget_chooses_the_batch_and_the_record_says_it(
     model: Model, n: int, memory: int, size: int
 ) -> None:
-    plan = settled(on_gpu(model, n, memory), line)
+    plan = with_batch_size(on_gpu(model, n, memory), line)
     assert plan.batch_size == size
-    assert plan.provenance(*plan.asks[0]).batch_size == size
+    assert plan.provenance(*plan.requests[0]).batch_size == size
 
 
 def test_a_few_samples_are_not_worth_measuring(model: Model) -> None:
     def never(plan: Plan, count: int) -> int:
         raise AssertionError
 
-    assert settled(on_gpu(model, 16, None), never).batch_size == 16
-    assert settled(model.plan(100, seed=0, steps=2, device="cpu"), never).batch_size == 1
-    finished = replace(on_gpu(model, 3, 10**6), asks=())
-    assert settled(finished, never) is finished
+    assert with_batch_size(on_gpu(model, 16, None), never).batch_size == 16
+    assert with_batch_size(model.plan(100, seed=0, steps=2, device="cpu"), never).batch_size == 1
+    finished = replace(on_gpu(model, 3, 10**6), requests=())
+    assert with_batch_size(finished, never) is finished
     assert list(replace(finished, device="cpu").stream()) == []
 
 
@@ -77,7 +77,7 @@ def test_on_a_gpu_memory_does_not_grow_with_the_number_of_samples(model: Model) 
 
     one, two = peak(1, batch_size=1), peak(2, batch_size=2)
     budget = one + 15 * (two - one)
-    sizes = {settled(model.plan(n, **asked, memory=budget)).batch_size for n in (64, 256)}
+    sizes = {with_batch_size(model.plan(n, **asked, memory=budget)).batch_size for n in (64, 256)}
     assert len(sizes) == 1
     assert 8 <= sizes.pop() < 64
     few, many = peak(64, memory=budget), peak(256, memory=budget)
