@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from polydiff.conditions import Categorical, ConditionSet
+from polydiff.conditions import Categorical
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Metric, SampleRequest
-from polydiff.support.settings import merged
+from polydiff.domain import ConfiguredDomain, Metric, SampleRequest
+from polydiff.file_domain import FileDomain, Format
 from polydiff.support.validate import validated
 from polydiff_pointcloud import files
 from polydiff_pointcloud.cloud import PointCloud
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polydiff.engine.processes import Process
 
 
-class PointClouds(Domain):
+class PointClouds(ConfiguredDomain, FileDomain):
     """Shapes as sets of points. The state is {"points": places in a cube, scaled to unit variance, "context":
     the places of the points that are given, and whether they are}; the context is carried, never noised.
 
@@ -38,21 +38,16 @@ class PointClouds(Domain):
     name: ClassVar[str] = "pointcloud"
     Config = PointCloudConfig
     Options = PointCloudOptions
-    suffixes = files.SUFFIXES
-    also_reads = files.MESHES
+    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write)) | dict.fromkeys(
+        files.MESHES, Format(files.read)
+    )
+    picture = "polydiff_pointcloud.preview:views"
+    sheet = "polydiff_pointcloud.preview:contact_sheet"
+    notebook = "polydiff_pointcloud.viewer:embedded"
+    inherit = ("network", "points", "lesson_points", "deviation", "mirror", "turning", "stretch", "judge")
     tolerance = 1e-4  # of the longest side, the farthest that any point is from the other cloud
     capabilities = frozenset({"variation", "inpaint", "variable"})
     label = "category"
-
-    # --- files ------------------------------------------------------------------------------------------
-
-    def load(self, path: str | Path) -> PointCloud:
-        """Read a cloud, or a mesh as points on its surface."""
-        return files.read(path)
-
-    def save(self, example: PointCloud, path: str | Path) -> list[str]:
-        """Write a cloud; the notes of the cloud come first."""
-        return [*example.notes, *files.write(example, path)]
 
     # --- tensors ----------------------------------------------------------------------------------------
 
@@ -96,9 +91,6 @@ class PointClouds(Domain):
         from polydiff_pointcloud.network import PointLatents
 
         return PointLatents(self.conditions().widths, **self.config.network.model_dump())
-
-    def conditions(self) -> ConditionSet:
-        return ConditionSet(self.config.conditions)
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -175,14 +167,6 @@ class PointClouds(Domain):
             given["deviation"] = round(float(np.sqrt(np.mean(squares))), 4)
         return validated(PointCloudConfig, given, "config")
 
-    @classmethod
-    def fine_tuned(
-        cls, config: PointCloudConfig, dataset: Dataset, overrides: Mapping[str, Any]
-    ) -> PointCloudConfig:
-        """Scale and network as they were; the categories of the new data."""
-        inherited = config.model_dump(mode="json", exclude={"conditions"})
-        return cls.configure(dataset, merged(inherited, overrides))
-
     def augment(
         self, example: PointCloud, conditions: Mapping[str, Any], seed: int
     ) -> tuple[Lesson, Mapping[str, Any]]:
@@ -226,11 +210,3 @@ class PointClouds(Domain):
         from polydiff_pointcloud.evaluation import picture
 
         return picture(samples, reference)
-
-    def preview(self, example: PointCloud) -> bytes:
-        return example.preview()
-
-    def contact_sheet(self, examples: Sequence[PointCloud], titles: Sequence[str]) -> bytes:
-        from polydiff_pointcloud.preview import contact_sheet
-
-        return contact_sheet(examples, titles)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from polydiff.conditions import ConditionSet, Real
+from polydiff.conditions import Real
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Gate, Metric, SampleRequest
-from polydiff.support.settings import merged
+from polydiff.domain import ConfiguredDomain, Gate, Metric, SampleRequest
+from polydiff.file_domain import FileDomain, Format
 from polydiff.support.validate import validated
 from polydiff_protein import files
 from polydiff_protein.config import ProteinConfig, ProteinOptions
@@ -37,7 +37,7 @@ DRAWN = 3  # atoms of a residue that the network draws: N, CA, C; the oxygen fol
 KEPT, MADE = 100.0, 0.0  # B-factors of residues
 
 
-class Proteins(Domain):
+class Proteins(ConfiguredDomain, FileDomain):
     """Backbones. The state is {"atoms": N, CA and C of each residue about their common centre, in deviations
     (residues, 3, 3); "context": what is shown of each residue, as polydiff_protein.network has it; "copies":
     the rotations that make an assembly}; context and copies are carried, never noised.
@@ -46,20 +46,13 @@ class Proteins(Domain):
     name: ClassVar[str] = "protein"
     Config = ProteinConfig
     Options = ProteinOptions
+    formats = dict.fromkeys((*files.SUFFIXES, files.COMPRESSED), Format(files.read, files.write))
     suffixes = files.SUFFIXES
-    also_reads = (".gz",)
+    picture = "polydiff_protein.preview:views"
+    sheet = "polydiff_protein.preview:contact_sheet"
+    inherit = ("network", "scale", "length", "shown_structure", "shown_motif", "conditions")
     tolerance = 0.15  # Å: bonds become ideal on the way
     capabilities = frozenset({"variation", "inpaint", "variable"})
-
-    # --- files ------------------------------------------------------------------------------------------
-
-    def load(self, path: str | Path) -> Backbone:
-        """Read the first model of a structure file."""
-        return files.read(path)
-
-    def save(self, example: Backbone, path: str | Path) -> list[str]:
-        """Write a structure file; the notes of the structure come first."""
-        return [*example.notes, *files.write(example, path)]
 
     # --- tensors ----------------------------------------------------------------------------------------
 
@@ -154,9 +147,6 @@ class Proteins(Domain):
         from polydiff_protein.network import BackboneNetwork
 
         return BackboneNetwork(self.conditions().widths, **self.config.network.model_dump())
-
-    def conditions(self) -> ConditionSet:
-        return ConditionSet(self.config.conditions)
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -275,10 +265,10 @@ class Proteins(Domain):
     def fine_tuned(
         cls, config: ProteinConfig, dataset: Dataset, overrides: Mapping[str, Any]
     ) -> ProteinConfig:
-        """Scale, network and conditions as they were; the longest chain that either data has."""
-        inherited = config.model_dump(mode="json")
-        inherited["longest"] = max(config.longest, *(len(item.load()) for item in dataset))
-        return cls.configure(dataset, merged(inherited, overrides))
+        """The longest chain is the longest of both data."""
+        longest = max(config.longest, *(len(item.load()) for item in dataset))
+        tuned: ProteinConfig = super().fine_tuned(config, dataset, {"longest": longest, **overrides})
+        return tuned
 
     def augment(
         self, example: Backbone, conditions: Mapping[str, Any], seed: int
@@ -320,14 +310,6 @@ class Proteins(Domain):
         from polydiff_protein.evaluation import picture
 
         return picture(samples, reference)
-
-    def preview(self, example: Backbone) -> bytes:
-        return example.preview()
-
-    def contact_sheet(self, examples: Sequence[Backbone], titles: Sequence[str]) -> bytes:
-        from polydiff_protein.preview import contact_sheet
-
-        return contact_sheet(examples, titles)
 
 
 def _width() -> int:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from polydiff.conditions import ConditionSet
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Metric, SampleRequest
+from polydiff.domain import ConfiguredDomain, Metric, SampleRequest
 from polydiff.errors import UsageError
-from polydiff.support.settings import merged
+from polydiff.file_domain import FileDomain, Format
 from polydiff_video import files, regions
 from polydiff_video.blocks import blocks, whole_windows
 from polydiff_video.clip import VideoClip
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from polydiff_video.codec import Codec
 
 
-class Video(Domain):
+class Video(ConfiguredDomain, FileDomain):
     """Short clips. The state is {"frames": tokens of all patches of all frames, "context": the clean tokens
     of the frames that are given, and where in its cycle each frame lies}; the context is carried, never
     noised, as is "made", the places of the other frames, which a network that moves pixels is told.
@@ -42,21 +41,15 @@ class Video(Domain):
     name: ClassVar[str] = "video"
     Config = VideoConfig
     Options = VideoOptions
-    suffixes = files.SUFFIXES
+    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write))
+    picture = "polydiff_video.preview:filmstrip"
+    sheet = "polydiff_video.preview:contact_sheet"
+    notebook = "polydiff_video.preview:moving"
+    inherit = ("codec", "network", "frames", "fps", "cyclic", "mirror", "given", "judge")
     tolerance = 12.0  # mean difference in steps of 8 bits: H.264 halves colours, components are truncated
     capabilities = frozenset({"variation", "inpaint", "variable"})
     reads_folders = True
     label = "label"
-
-    # --- files ------------------------------------------------------------------------------------------
-
-    def load(self, path: str | Path) -> VideoClip:
-        """Read a film, a moving picture or a folder of pictures."""
-        return files.read(path)
-
-    def save(self, example: VideoClip, path: str | Path) -> list[str]:
-        """Write a film; the notes of the clip come first."""
-        return [*example.notes, *files.write(example, path)]
 
     # --- tensors ----------------------------------------------------------------------------------------
 
@@ -134,9 +127,6 @@ class Video(Domain):
         size = config.width, config.depth, config.heads
         return VideoTransformer(codec.channels, codec.patches, self.config.frames, widths, *size)
 
-    def conditions(self) -> ConditionSet:
-        return ConditionSet(self.config.conditions)
-
     # --- sizes ------------------------------------------------------------------------------------------
 
     def frames(self, request: SampleRequest) -> int:
@@ -191,13 +181,13 @@ class Video(Domain):
         from polydiff.engine.noise import derived_seed
 
         window, length = self.config.frames, whole_windows(self.frames(request), self.config.frames)
-        if length == window or (request.source is not None and not _kept(request)):
+        if length == window or (request.source is not None and not request.inpaints):
             return (yield from super().parts(request))
         height, width = self.config.codec.height, self.config.codec.width
         start = Lesson(
             VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps), (False,) * length
         )
-        lesson = self._placed(request) if _kept(request) else start
+        lesson = self._placed(request) if request.inpaints else start
         frames, known = lesson.clip.frames.copy(), np.array(lesson.given)
         for number, block in enumerate(blocks(known, window)):
             clip = VideoClip(frames[block], self.config.fps)
@@ -221,7 +211,7 @@ class Video(Domain):
         if isinstance(source, Lesson):
             return source
         length = whole_windows(self.frames(request), self.config.frames)
-        if _kept(request):
+        if request.inpaints:
             given = self.kept_frames(request)
         elif slow > 1:
             raise UsageError("slow needs the frames to keep: add --keep all.")
@@ -264,7 +254,7 @@ class Video(Domain):
         if isinstance(request.source, VideoClip):
             source = self.fitted(request.source)
             fps, notes = source.fps, (*(f"source: {note}" for note in source.notes), *notes)
-            if _kept(request):
+            if request.inpaints:
                 kept = np.flatnonzero(self.kept_frames(request)[:wanted])
                 frames = frames.copy()
                 frames[kept] = source.frames[kept // options.slow]
@@ -292,12 +282,6 @@ class Video(Domain):
         from polydiff_video.fitting import config_of
 
         return config_of(dataset, overrides)
-
-    @classmethod
-    def fine_tuned(cls, config: VideoConfig, dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
-        """Size, components and network as they were; labels and palette of the new data."""
-        inherited = config.model_dump(mode="json", exclude={"conditions", "palette"})
-        return cls.configure(dataset, merged(inherited, overrides))
 
     def augment(
         self, example: VideoClip, conditions: Mapping[str, Any], seed: int
@@ -336,15 +320,3 @@ class Video(Domain):
         from polydiff_video.evaluation import evaluate
 
         return evaluate(self, samples, reference)
-
-    def preview(self, example: VideoClip) -> bytes:
-        return example.preview()
-
-    def contact_sheet(self, examples: Sequence[VideoClip], titles: Sequence[str]) -> bytes:
-        from polydiff_video.preview import contact_sheet
-
-        return contact_sheet(examples, titles)
-
-
-def _kept(request: SampleRequest) -> bool:
-    return request.keep is not None or request.redo is not None
