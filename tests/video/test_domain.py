@@ -117,7 +117,7 @@ def test_extension_goes_on_from_the_source(domain, clips):
     [
         ({"keep": "0:9"}, "passes the end of the clip: 8 frames"),
         ({"keep": "4:2"}, "ends before it begins"),
-        ({"keep": "x"}, "no frame and no time"),
+        ({"keep": "x"}, "not a frame or a time"),
         ({"keep": "0.5"}, "for seconds write 0.5s"),
         ({"keep": "all"}, "nothing is left"),
         ({"redo": "all"}, "Nothing is kept"),

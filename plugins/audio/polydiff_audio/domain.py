@@ -16,6 +16,7 @@ from polydiff.dataset import Dataset
 from polydiff.domain import ConfiguredDomain, Metric, SampleRequest
 from polydiff.errors import UsageError
 from polydiff.file_domain import FileDomain, Format
+from polydiff.support import spans
 from polydiff.support.validate import validated
 from polydiff_audio import files, loops, regions
 from polydiff_audio.augment import augment, speed_factor
@@ -74,10 +75,10 @@ class Audio(ConfiguredDomain, FileDomain):
     def encode(self, examples: Sequence[AudioClip]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         import torch
 
+        from polydiff.support.padding import pad_examples
+
         tokens = [self.codec.encode(torch.tensor(self.fitted(clip).waveform)) for clip in examples]
-        longest = max(len(x) for x in tokens)
-        frames = torch.stack([torch.nn.functional.pad(x, (0, 0, 0, longest - len(x))) for x in tokens])
-        mask = torch.arange(longest) < torch.tensor([len(x) for x in tokens])[:, None]
+        frames, mask = pad_examples(tokens)
         return {"frames": frames}, {"frames": mask}
 
     def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[AudioClip]:
@@ -152,8 +153,8 @@ class Audio(ConfiguredDomain, FileDomain):
         padded = np.pad(keep, (reach, tokens * size - samples + reach), constant_values=True)
         if not keep[-1]:
             padded[reach + samples :] = False
-        spans = np.lib.stride_tricks.sliding_window_view(padded, size + 2 * reach)[::size]
-        mask = torch.from_numpy(spans.all(1))
+        taken_in = np.lib.stride_tricks.sliding_window_view(padded, size + 2 * reach)[::size]
+        mask = torch.from_numpy(taken_in.all(1))
         if mask.all():
             raise UsageError(
                 "Nothing is left to be made: the whole clip is kept. Keep less, or add a duration."
@@ -177,13 +178,13 @@ class Audio(ConfiguredDomain, FileDomain):
         clip = clip if options.channels is None else to_channels(clip, options.channels)
         return clip if options.sample_rate is None else resample(clip, options.sample_rate)
 
-    def _intervals(self, request: SampleRequest) -> tuple[regions.Interval, ...]:
+    def _intervals(self, request: SampleRequest) -> tuple[spans.Span, ...]:
         """The kept parts of the source in seconds, none of them beyond the result's end."""
         duration = request.source.duration
         if request.keep is not None:
-            kept = regions.parse(request.keep, duration)
+            kept = spans.parse(request.keep, duration)
         else:
-            kept = regions.complement(regions.parse(request.redo or "", duration), duration)
+            kept = spans.complement(spans.parse(request.redo or "", duration), duration)
         end = self.samples(request) / self.sample_rate
         return tuple((start, min(stop, end)) for start, stop in kept if start < end)
 

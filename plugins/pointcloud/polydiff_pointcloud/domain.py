@@ -52,20 +52,13 @@ class PointClouds(ConfiguredDomain, FileDomain):
     # --- tensors ----------------------------------------------------------------------------------------
 
     def encode(self, examples: Sequence[PointCloud | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        import torch
+        from polydiff.support.padding import pad_examples
 
         rows = [self._encoded(x if isinstance(x, Lesson) else Lesson.free(x)) for x in examples]
-        longest = max(len(points) for points, _ in rows)
-        state = {
-            name: torch.stack(
-                [torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows]
-            )
-            for k, name in enumerate(("points", "context"))
-        }
-        if all(len(points) == longest for points, _ in rows):
-            return state, {}
-        real = torch.arange(longest) < torch.tensor([len(points) for points, _ in rows])[:, None]
-        return state, {"points": real, "context": real}
+        points, real = pad_examples([points for points, _ in rows])
+        context, _ = pad_examples([context for _, context in rows])
+        state = {"points": points, "context": context}
+        return state, {} if bool(real.all()) else {"points": real, "context": real}
 
     def _encoded(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
         """Points (N, 3) and context (N, 4)."""

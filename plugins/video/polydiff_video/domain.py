@@ -65,17 +65,13 @@ class Video(ConfiguredDomain, FileDomain):
         return fit_into(clip, self.config.codec.width, self.config.codec.height)
 
     def encode(self, examples: Sequence[VideoClip | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
+        from polydiff.support.padding import pad_examples
 
         rows = [self._encoded(example) for example in examples]
-        state, mask = {}, {}
-        for name in self.processes():
-            values = [row[name] for row in rows]
-            state[name] = pad_sequence(values, batch_first=True)
-            lengths = torch.tensor([len(value) for value in values])
-            mask[name] = torch.arange(state[name].shape[1]) < lengths[:, None]
-        return state, mask
+        padded = {name: pad_examples([row[name] for row in rows]) for name in self.processes()}
+        return {name: batch for name, (batch, _) in padded.items()}, {
+            name: real for name, (_, real) in padded.items()
+        }
 
     def _encoded(self, example: VideoClip | Lesson) -> dict[str, Tensor]:
         """The state of one example, unbatched."""
