@@ -39,8 +39,8 @@ KEPT, MADE = 100.0, 0.0  # B-factors of residues
 
 class Proteins(ConfiguredDomain, FileDomain):
     """Backbones. The state is {"atoms": N, CA and C of each residue about their common centre, in deviations
-    (residues, 3, 3); "context": what is shown of each residue, as polydiff_protein.network has it; "copies":
-    the rotations that make an assembly}; context and copies are carried, never noised.
+    (residues, 3, 3); "context": what is shown of each residue, a packed polydiff_protein.context.Context;
+    "copies": the rotations that make an assembly}; context and copies are carried, never noised.
     """
 
     name: ClassVar[str] = "protein"
@@ -57,26 +57,20 @@ class Proteins(ConfiguredDomain, FileDomain):
     # --- tensors ----------------------------------------------------------------------------------------
 
     def encode(self, examples: Sequence[Backbone | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        import torch
+        from polydiff.support.padding import pad_examples
 
         lessons = [x if isinstance(x, Lesson) else Lesson.free(x) for x in examples]
-        longest = max(len(lesson.backbone) for lesson in lessons)
-        lengths = torch.tensor([len(lesson.backbone) for lesson in lessons])
-        atoms = torch.zeros(len(lessons), longest, DRAWN, 3)
-        context = torch.zeros(len(lessons), longest, _width())
-        for row, lesson in enumerate(lessons):
-            n, backbone = len(lesson.backbone), lesson.backbone
-            atoms[row, :n] = self._atoms(backbone.coords)
-            shape = np.where(lesson.motif[:, None, None], backbone.coords[:, :DRAWN], 0)
-            context[row, :n] = self._context(
-                backbone.chains, along_chains(backbone), lesson.structure, lesson.motif, shape
-            )
+        atoms, real = pad_examples([self._atoms(lesson.backbone.coords) for lesson in lessons])
+        context, _ = pad_examples([self._shown(lesson) for lesson in lessons])
         copies = _copies(np.eye(3)).expand(len(lessons), -1, -1)
         state = {"atoms": atoms, "context": context, "copies": copies}
-        if bool((lengths == longest).all()):
-            return state, {}
-        real = torch.arange(longest) < lengths[:, None]
-        return state, {"atoms": real, "context": real}
+        return state, {} if bool(real.all()) else {"atoms": real, "context": real}
+
+    def _shown(self, lesson: Lesson) -> Tensor:
+        """(residues, CONTEXT): what a lesson shows."""
+        backbone, motif = lesson.backbone, lesson.motif
+        shape = np.where(motif[:, None, None], backbone.coords[:, :DRAWN], 0)
+        return self._context(backbone.chains, along_chains(backbone), lesson.structure, motif, shape)
 
     def _atoms(self, coords: NDArray[np.floating]) -> Tensor:
         """(residues, 3, 3) about the centre, out of coordinates (residues, 3 or 4, 3) in Å."""
@@ -96,42 +90,38 @@ class Proteins(ConfiguredDomain, FileDomain):
         """(residues, CONTEXT); `shape` are the atoms (residues, 3, 3) in Å, zero outside the motif."""
         import torch
 
+        from polydiff_protein.context import Context
+
         ids = {name: k for k, name in enumerate(dict.fromkeys(chains))}
         given = np.eye(len(LETTERS) + 1)[np.where(structure == UNKNOWN, len(LETTERS), structure)]
-        known = (structure != UNKNOWN)[:, None]
+        given[:, len(LETTERS)] = structure != UNKNOWN
         middle = shape[motif].reshape(-1, 3).mean(0) if motif.any() else np.zeros(3)
         placed = (shape - middle) * motif[:, None, None] / self.config.scale
-        columns = [
-            np.asarray(along, np.float64)[:, None],
-            np.array([[ids[name]] for name in chains], np.float64),
-            given[:, : len(LETTERS)],
-            known,
-            motif[:, None],
-            placed.reshape(len(placed), -1),
-        ]
-        return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
+        chain = np.array([ids[name] for name in chains])
+        columns = (np.asarray(along), chain, given, motif, placed)
+        return Context(*(torch.from_numpy(column) for column in columns)).pack()
 
     def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[Backbone]:
         """Assemblies about the origin, with ideal bonds; what is drawn of a motif stays as it is."""
         decoded = []
         for row, atoms in enumerate(state["atoms"].float().cpu().numpy()):
-            context = state["context"][row].cpu().numpy()
+            context = state["context"][row].cpu()
             if "context" in mask:
-                real = mask["context"][row].cpu().numpy()
-                atoms, context = atoms[real], context[real]
+                real = mask["context"][row].cpu()
+                atoms, context = atoms[real.numpy()], context[real]
             copies = state["copies"][row].cpu().numpy()
             if "copies" in mask:
                 copies = copies[mask["copies"][row].cpu().numpy()]
             decoded.append(self._decoded(atoms, context, copies))
         return decoded
 
-    def _decoded(
-        self, atoms: NDArray[np.float32], context: NDArray[np.float32], copies: NDArray[np.float32]
-    ) -> Backbone:
-        drawn = atoms * self.config.scale
-        along, chain = context[:, 0].round().astype(int), context[:, 1].round().astype(int)
+    def _decoded(self, atoms: NDArray[np.float32], context: Tensor, copies: NDArray[np.float32]) -> Backbone:
+        from polydiff_protein.context import Context
+
+        drawn, shown = atoms * self.config.scale, Context.unpack(context)
+        along, chain = shown.place.round().long().numpy(), shown.chain.round().long().numpy()
         linked = (np.diff(chain) == 0) & (np.diff(along) == 1)
-        coords = idealised(drawn, linked, context[:, 6] > 0.5)
+        coords = idealised(drawn, linked, shown.motif.numpy() > 0.5)
         turns = copies.reshape(-1, 3, 3)
         every = np.concatenate([coords @ turn.T for turn in turns])
         order = {k: chain_id(i) for i, k in enumerate(dict.fromkeys(chain.tolist()))}
@@ -310,12 +300,6 @@ class Proteins(ConfiguredDomain, FileDomain):
         from polydiff_protein.evaluation import picture
 
         return picture(samples, reference)
-
-
-def _width() -> int:
-    from polydiff_protein.network import CONTEXT
-
-    return CONTEXT
 
 
 def _copies(rotations: NDArray[np.floating]) -> Tensor:
