@@ -27,8 +27,10 @@ class BackboneNetwork(nn.Module):
     """x̂0 of "atoms" (B, N, ATOMS, 3), given "context" (B, N, CONTEXT), packed, and "copies" (B, K, 9).
 
     Context has the columns of what is shown. The copies are the rotations (row by row) that make the assembly
-    out of the atoms; one, the identity, is no symmetry. Rotation-equivariant; x̂0 has its centre of mass, that of the whole assembly, at zero.
+    out of the atoms; one, the identity, is no symmetry.
+    Rotation-equivariant; x̂0 has its centre of mass, that of the whole assembly, at zero.
 
+    >>> from polydiff_protein.context import CONTEXT
     >>> network = BackboneNetwork({}, width=16, vectors=8, depth=2, heads=2, pairs=8)
     >>> x = {"atoms": torch.randn(2, 10, 3, 3), "context": torch.zeros(2, 10, CONTEXT)}
     >>> x["copies"] = torch.eye(3).reshape(1, 1, 9).expand(2, 1, 9)
