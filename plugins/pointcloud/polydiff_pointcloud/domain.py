@@ -19,8 +19,8 @@ from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.config import PointCloudConfig, PointCloudOptions
 from polydiff_pointcloud.data import read_dataset
 from polydiff_pointcloud.frame import Frame
-from polydiff_pointcloud.lesson import Lesson, draw_lesson
-from polydiff_pointcloud.request import Task, task_of
+from polydiff_pointcloud.resolved import ResolvedRequest, resolve
+from polydiff_pointcloud.training_view import TrainingView, draw_view
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,22 +51,24 @@ class PointClouds(ConfiguredDomain, FileDomain):
 
     # --- tensors ----------------------------------------------------------------------------------------
 
-    def encode(self, examples: Sequence[PointCloud | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def encode(
+        self, examples: Sequence[PointCloud | TrainingView]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         from polydiff.support.padding import pad_examples
 
-        rows = [self._encoded(x if isinstance(x, Lesson) else Lesson.free(x)) for x in examples]
+        rows = [self._encoded(x if isinstance(x, TrainingView) else TrainingView.free(x)) for x in examples]
         points, real = pad_examples([points for points, _ in rows])
         context, _ = pad_examples([context for _, context in rows])
         state = {"points": points, "context": context}
         return state, {} if bool(real.all()) else {"points": real, "context": real}
 
-    def _encoded(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    def _encoded(self, view: TrainingView) -> tuple[Tensor, Tensor]:
         """Points (N, 3) and context (N, 4)."""
         import torch
 
-        inside = lesson.frame.into(lesson.cloud.points) / self.config.deviation
+        inside = view.frame.into(view.cloud.points) / self.config.deviation
         points = torch.from_numpy(inside.astype(np.float32))
-        given = torch.from_numpy(lesson.given)[:, None]
+        given = torch.from_numpy(view.given)[:, None]
         return points, torch.cat([points * given, given], dim=1)
 
     def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[PointCloud]:
@@ -88,31 +90,31 @@ class PointClouds(ConfiguredDomain, FileDomain):
     # --- requests ---------------------------------------------------------------------------------------
 
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
-        return {"points": (len(task_of(request, self.config).given), 3)}
+        return {"points": (len(resolve(request, self.config).given), 3)}
 
     def carried(self, request: SampleRequest) -> dict[str, Tensor]:
         """The context: the places of the points that are kept."""
-        return {"context": self._given(task_of(request, self.config))[1]}
+        return {"context": self._given(resolve(request, self.config))[1]}
 
     def init(self, request: SampleRequest) -> dict[str, Tensor]:
         """The source in its cube; of a variation of fewer points some, drawn by the seed."""
-        task = task_of(request, self.config)
-        if task.seen is not None:
-            return {"points": self._given(task)[0]}
-        cloud = request.source.thinned(len(task.given), request.seed)
-        return {"points": self._encoded(Lesson(cloud, task.given, task.frame))[0]}
+        resolved = resolve(request, self.config)
+        if resolved.seen is not None:
+            return {"points": self._given(resolved)[0]}
+        cloud = request.source.thinned(len(resolved.given), request.seed)
+        return {"points": self._encoded(TrainingView(cloud, resolved.given, resolved.frame))[0]}
 
     def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The kept points."""
-        points, context = self._given(task_of(request, self.config))
+        points, context = self._given(resolve(request, self.config))
         return {"points": points}, {"points": context[:, 3].bool()}
 
-    def _given(self, task: Task) -> tuple[Tensor, Tensor]:
+    def _given(self, resolved: ResolvedRequest) -> tuple[Tensor, Tensor]:
         """Points (places, 3) and context (places, 4) of the points that are shown, and nothing elsewhere."""
-        places = np.tile(np.array(task.frame.centre, np.float32), (len(task.given), 1))
-        if task.seen is not None:
-            places[task.given] = task.seen.points
-        return self._encoded(Lesson(PointCloud(places), task.given, task.frame))
+        places = np.tile(np.array(resolved.frame.centre, np.float32), (len(resolved.given), 1))
+        if resolved.seen is not None:
+            places[resolved.given] = resolved.seen.points
+        return self._encoded(TrainingView(PointCloud(places), resolved.given, resolved.frame))
 
     def paired(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The points of b in the order in which they lie nearest to those of a, all in all."""
@@ -125,18 +127,20 @@ class PointClouds(ConfiguredDomain, FileDomain):
 
     def finish(self, example: PointCloud, request: SampleRequest) -> PointCloud:
         """Into the user's space, beside the points that are kept, which are the user's own."""
-        task, source = task_of(request, self.config), request.source
+        resolved, source = resolve(request, self.config), request.source
         if source is None:
             category = request.conditions.get("category")
             return replace(example, category=category if isinstance(category, str) else "")
-        made = task.frame.out_of(example.points[~task.given]).astype(np.float32)
+        made = resolved.frame.out_of(example.points[~resolved.given]).astype(np.float32)
         notes = tuple(f"source: {note}" for note in source.notes)
-        if task.kept is None and len(made) < len(source):
+        if resolved.kept is None and len(made) < len(source):
             notes += (f"{len(made)} of the {len(source)} points of the source varied",)
         if source.normals is not None or source.colours is not None:
             notes += ("normals and colours of the source left out: new points have none",)
-        points = task.result(source, made)
-        return PointCloud(points, unit=source.unit, category=source.category, notes=notes, frame=task.frame)
+        points = resolved.result(source, made)
+        return PointCloud(
+            points, unit=source.unit, category=source.category, notes=notes, frame=resolved.frame
+        )
 
     # --- data -------------------------------------------------------------------------------------------
 
@@ -162,9 +166,9 @@ class PointClouds(ConfiguredDomain, FileDomain):
 
     def augment(
         self, example: PointCloud, conditions: Mapping[str, Any], seed: int
-    ) -> tuple[Lesson, Mapping[str, Any]]:
-        """A lesson: some of the points, mirrored, turned where the category has no front, each axis a little
-        longer or shorter, with a part of it given."""
+    ) -> tuple[TrainingView, Mapping[str, Any]]:
+        """A training view: some of the points, mirrored, turned where the category has no front, each axis a
+        little longer or shorter, with a part of it given."""
         rng = np.random.default_rng(seed)
         points = example.thinned(self.config.lesson_points, seed).points.astype(np.float64)
         if self.config.mirror and rng.random() < 0.5:
@@ -175,7 +179,7 @@ class PointClouds(ConfiguredDomain, FileDomain):
             points[:, 0] = np.cos(angle) * x + np.sin(angle) * z
             points[:, 2] = np.cos(angle) * z - np.sin(angle) * x
         points *= np.exp(self.config.stretch * rng.normal(size=3))
-        return draw_lesson(PointCloud(points.astype(np.float32)), rng), conditions
+        return draw_view(PointCloud(points.astype(np.float32)), rng), conditions
 
     # --- judging and showing ----------------------------------------------------------------------------
 

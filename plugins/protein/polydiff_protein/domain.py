@@ -21,10 +21,10 @@ from polydiff_protein.contigs import chain_id
 from polydiff_protein.data import read_dataset
 from polydiff_protein.geometry import superpose
 from polydiff_protein.idealise import idealised
-from polydiff_protein.lesson import LETTERS, UNKNOWN, Lesson, draw_lesson
-from polydiff_protein.request import Task, along_chains, assembly_chains, task_of
+from polydiff_protein.resolved import ResolvedRequest, along_chains, assembly_chains, resolve
 from polydiff_protein.secondary import secondary_structure
 from polydiff_protein.structure import Backbone
+from polydiff_protein.training_view import LETTERS, UNKNOWN, TrainingView, draw_view
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,21 +56,23 @@ class Proteins(ConfiguredDomain, FileDomain):
 
     # --- tensors ----------------------------------------------------------------------------------------
 
-    def encode(self, examples: Sequence[Backbone | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def encode(
+        self, examples: Sequence[Backbone | TrainingView]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         from polydiff.support.padding import pad_examples
 
-        lessons = [x if isinstance(x, Lesson) else Lesson.free(x) for x in examples]
-        atoms, real = pad_examples([self._atoms(lesson.backbone.coords) for lesson in lessons])
-        context, _ = pad_examples([self._shown(lesson) for lesson in lessons])
-        copies = _copies(np.eye(3)).expand(len(lessons), -1, -1)
+        views = [x if isinstance(x, TrainingView) else TrainingView.free(x) for x in examples]
+        atoms, real = pad_examples([self._atoms(view.backbone.coords) for view in views])
+        context, _ = pad_examples([self._shown(view) for view in views])
+        copies = _copies(np.eye(3)).expand(len(views), -1, -1)
         state = {"atoms": atoms, "context": context, "copies": copies}
         return state, {} if bool(real.all()) else {"atoms": real, "context": real}
 
-    def _shown(self, lesson: Lesson) -> Tensor:
-        """(residues, CONTEXT): what a lesson shows."""
-        backbone, motif = lesson.backbone, lesson.motif
+    def _shown(self, view: TrainingView) -> Tensor:
+        """(residues, CONTEXT): what is shown in training."""
+        backbone, motif = view.backbone, view.motif
         shape = np.where(motif[:, None, None], backbone.coords[:, :DRAWN], 0)
-        return self._context(backbone.chains, along_chains(backbone), lesson.structure, motif, shape)
+        return self._context(backbone.chains, along_chains(backbone), view.structure, motif, shape)
 
     def _atoms(self, coords: NDArray[np.floating]) -> Tensor:
         """(residues, 3, 3) about the centre, out of coordinates (residues, 3 or 4, 3) in Å."""
@@ -141,15 +143,15 @@ class Proteins(ConfiguredDomain, FileDomain):
     # --- requests ---------------------------------------------------------------------------------------
 
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
-        return {"atoms": (len(task_of(request, self.config)), DRAWN, 3)}
+        return {"atoms": (len(resolve(request, self.config)), DRAWN, 3)}
 
     def carried(self, request: SampleRequest) -> dict[str, Tensor]:
         """What is shown of each residue, and the copies."""
-        task = task_of(request, self.config)
+        resolved = resolve(request, self.config)
         context = self._context(
-            task.chains, task.along, task.structure, task.kept, self._motif(task, request)
+            resolved.chains, resolved.along, resolved.structure, resolved.kept, self._motif(resolved, request)
         )
-        return {"context": context, "copies": _copies(task.copies)[0]}
+        return {"context": context, "copies": _copies(resolved.copies)[0]}
 
     def guided(self, denoiser: Denoiser, schedule: Schedule) -> Denoiser:
         """Residues do not overlap."""
@@ -167,17 +169,18 @@ class Proteins(ConfiguredDomain, FileDomain):
         """The atoms of the kept residues: where they lie does not count, only how they lie to each other."""
         import torch
 
-        task = task_of(request, self.config)
-        shape = self._motif(task, request)
-        middle = shape[task.kept].mean((0, 1))
-        shape = np.where(task.kept[:, None, None], (shape - middle) / self.config.scale, 0)
-        return {"atoms": torch.from_numpy(shape.astype(np.float32))}, {"atoms": torch.from_numpy(task.kept)}
+        resolved = resolve(request, self.config)
+        shape = self._motif(resolved, request)
+        middle = shape[resolved.kept].mean((0, 1))
+        shape = np.where(resolved.kept[:, None, None], (shape - middle) / self.config.scale, 0)
+        known = torch.from_numpy(shape.astype(np.float32))
+        return {"atoms": known}, {"atoms": torch.from_numpy(resolved.kept)}
 
-    def _motif(self, task: Task, request: SampleRequest) -> NDArray[np.float32]:
+    def _motif(self, resolved: ResolvedRequest, request: SampleRequest) -> NDArray[np.float32]:
         """(residues, 3, 3) in Å: the kept residues of the source, zero elsewhere."""
-        shape = np.zeros((len(task), DRAWN, 3), np.float32)
-        if task.kept.any():
-            shape[task.kept] = request.source.coords[task.places[task.kept], :DRAWN]
+        shape = np.zeros((len(resolved), DRAWN, 3), np.float32)
+        if resolved.kept.any():
+            shape[resolved.kept] = request.source.coords[resolved.places[resolved.kept], :DRAWN]
         return shape
 
     def paired(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -191,21 +194,21 @@ class Proteins(ConfiguredDomain, FileDomain):
 
     def finish(self, example: Backbone, request: SampleRequest) -> Backbone:
         """Where the source lies, with the kept residues as they are there, side chains and all."""
-        task, source = task_of(request, self.config), request.source
+        resolved, source = resolve(request, self.config), request.source
         notes = () if source is None else tuple(f"source: {note}" for note in source.notes)
-        longest = max(task.chains.count(name) for name in set(task.chains))
+        longest = max(resolved.chains.count(name) for name in set(resolved.chains))
         if longest > self.config.longest:
             notes += (f"{longest} residues: the model has seen chains of at most {self.config.longest}",)
-        if task.contig:
-            notes += (f"contigs {task.contig}",)
+        if resolved.contig:
+            notes += (f"contigs {resolved.contig}",)
         if source is None:
             return replace(example, notes=notes)
-        chains, numbers = task.chains, task.numbers
-        if not task.kept.any():
+        chains, numbers = resolved.chains, resolved.numbers
+        if not resolved.kept.any():
             moved = example.moved(*superpose(example.ca, source.ca))
             return replace(moved, chains=chains, numbers=numbers, insertions=source.insertions, notes=notes)
-        here = np.flatnonzero(task.kept)
-        there = task.places[here]
+        here = np.flatnonzero(resolved.kept)
+        there = resolved.places[here]
         goal = source.coords[there]
         drawn = example.coords[here, :DRAWN].reshape(-1, 3)
         moved = example.moved(*superpose(drawn, goal[:, :DRAWN].reshape(-1, 3)))
@@ -215,8 +218,8 @@ class Proteins(ConfiguredDomain, FileDomain):
         sequence[here] = np.array(list(source.sequence))[there]
         sides = {int(i): source.side_chains[int(j)] for i, j in zip(here, there, strict=True)
                  if int(j) in source.side_chains}  # fmt: skip
-        scores = np.where(task.kept, KEPT, MADE).astype(np.float32)
-        insertions = source.insertions if len(task) == len(source) and not task.contig else ()
+        scores = np.where(resolved.kept, KEPT, MADE).astype(np.float32)
+        insertions = source.insertions if len(resolved) == len(source) and not resolved.contig else ()
         return Backbone(coords, "".join(sequence), chains, numbers, insertions, scores, sides, notes=notes)
 
     # --- data -------------------------------------------------------------------------------------------
@@ -262,13 +265,13 @@ class Proteins(ConfiguredDomain, FileDomain):
 
     def augment(
         self, example: Backbone, conditions: Mapping[str, Any], seed: int
-    ) -> tuple[Lesson, Mapping[str, Any]]:
-        """A lesson; turning the backbone would change nothing, since the network turns with it."""
+    ) -> tuple[TrainingView, Mapping[str, Any]]:
+        """A training view; turning the backbone would change nothing, since the network turns with it."""
         rng = np.random.default_rng(seed)
         letters = secondary_structure(example).replace("-", LETTERS[0])
         structure = np.array([LETTERS.index(letter) for letter in letters])
         config = self.config
-        return draw_lesson(example, structure, rng, config.shown_structure, config.shown_motif), conditions
+        return draw_view(example, structure, rng, config.shown_structure, config.shown_motif), conditions
 
     # --- judging and showing ----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from polydiff_video.clip import VideoClip
 from polydiff_video.config import MOST_FRAMES, VideoConfig, VideoOptions
 from polydiff_video.convert import enlarged, fit_into, snapped
 from polydiff_video.data import read_dataset
-from polydiff_video.masking import Lesson, draw_given
+from polydiff_video.training_view import TrainingView, draw_given
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,22 +64,23 @@ class Video(ConfiguredDomain, FileDomain):
         """The clip in frames of the model's size."""
         return fit_into(clip, self.config.codec.width, self.config.codec.height)
 
-    def encode(self, examples: Sequence[VideoClip | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def encode(
+        self, examples: Sequence[VideoClip | TrainingView]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         from polydiff.support.padding import pad_examples
 
         rows = [self._encoded(example) for example in examples]
         padded = {name: pad_examples([row[name] for row in rows]) for name in self.processes()}
-        return {name: batch for name, (batch, _) in padded.items()}, {
-            name: real for name, (_, real) in padded.items()
-        }
+        state = {name: batch for name, (batch, _) in padded.items()}
+        return state, {name: real for name, (_, real) in padded.items()}
 
-    def _encoded(self, example: VideoClip | Lesson) -> dict[str, Tensor]:
+    def _encoded(self, example: VideoClip | TrainingView) -> dict[str, Tensor]:
         """The state of one example, unbatched."""
         import torch
 
-        lesson = example if isinstance(example, Lesson) else Lesson(example, (False,) * len(example))
-        tokens = self.codec.encode(torch.tensor(self.fitted(lesson.clip).frames))
-        return {"frames": tokens, **self._told(tokens, lesson.given, lesson.phase, lesson.pace)}
+        view = example if isinstance(example, TrainingView) else TrainingView.free(example)
+        tokens = self.codec.encode(torch.tensor(self.fitted(view.clip).frames))
+        return {"frames": tokens, **self._told(tokens, view.given, view.phase, view.pace)}
 
     def _told(
         self, tokens: Tensor, given: Sequence[bool], phase: float = 0, pace: float = 1
@@ -180,19 +181,17 @@ class Video(ConfiguredDomain, FileDomain):
         if length == window or (request.source is not None and not request.inpaints):
             return (yield from super().parts(request))
         height, width = self.config.codec.height, self.config.codec.width
-        start = Lesson(
-            VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps), (False,) * length
-        )
-        lesson = self._placed(request) if request.inpaints else start
-        frames, known = lesson.clip.frames.copy(), np.array(lesson.given)
+        black = VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps)
+        view = self._placed(request) if request.inpaints else TrainingView.free(black)
+        frames, known = view.clip.frames.copy(), np.array(view.given)
         for number, block in enumerate(blocks(known, window)):
             clip = VideoClip(frames[block], self.config.fps)
-            phase = lesson.phase + block.start * lesson.pace
+            phase = view.phase + block.start * view.pace
             made = yield replace(
                 request,
                 seed=derived_seed(request.seed, "block", number),
                 options=VideoOptions(frames=window),
-                source=Lesson(clip, tuple(known[block].tolist()), phase, lesson.pace),
+                source=TrainingView(clip, tuple(known[block].tolist()), phase, view.pace),
                 keep="given",
                 redo=None,
             )
@@ -200,11 +199,11 @@ class Video(ConfiguredDomain, FileDomain):
             known[block] = True
         return self.finish(VideoClip(frames, self.config.fps), request)
 
-    def _placed(self, request: SampleRequest) -> Lesson:
+    def _placed(self, request: SampleRequest) -> TrainingView:
         """The source's frames where they stand in the result (gaps repeat the frame before), and which are
         kept."""
         source, slow = request.source, request.options.slow
-        if isinstance(source, Lesson):
+        if isinstance(source, TrainingView):
             return source
         length = whole_windows(self.frames(request), self.config.frames)
         if request.inpaints:
@@ -221,7 +220,7 @@ class Video(ConfiguredDomain, FileDomain):
         places = np.arange(length) // slow
         frames = self.fitted(source).frames[places.clip(max=len(source) - 1)]
         pace = 1.0 if slow == 1 else self.config.fps / (source.fps * slow)
-        return Lesson(replace(source, frames=frames), tuple(given.tolist()), 0, pace)
+        return TrainingView(replace(source, frames=frames), tuple(given.tolist()), 0, pace)
 
     def kept_frames(self, request: SampleRequest) -> np.ndarray:
         """(length,) True where a frame of the result is one of the source that is kept."""
@@ -281,8 +280,8 @@ class Video(ConfiguredDomain, FileDomain):
 
     def augment(
         self, example: VideoClip, conditions: Mapping[str, Any], seed: int
-    ) -> tuple[Lesson, Mapping[str, Any]]:
-        """A lesson: a window of the clip, begun anywhere in its cycle, with random frames given."""
+    ) -> tuple[TrainingView, Mapping[str, Any]]:
+        """A training view: a window of the clip, begun anywhere in its cycle, with random frames given."""
         rng = np.random.default_rng(seed)
         frames, window = example.frames, self.config.frames
         phase = int(rng.integers(0, window)) if self.config.cyclic and rng.random() < 0.5 else 0
@@ -293,7 +292,7 @@ class Video(ConfiguredDomain, FileDomain):
             frames = frames[start : start + window]
         if self.config.mirror and rng.random() < 0.5:
             frames = frames[:, :, ::-1]
-        return Lesson(
+        return TrainingView(
             replace(example, frames=frames), draw_given(len(frames), rng, self.config.given), phase
         ), conditions
 
