@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -215,18 +214,7 @@ class Audio(ConfiguredDomain, FileDomain):
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(
-        cls,
-        folder: str | Path,
-        pattern: str | None = None,
-        labels: Iterable[str] | Mapping[str, str] | None = None,
-        where: str | None = None,
-        window: float = 10.0,
-        trim: bool = True,
-    ) -> Dataset:
-        """See polydiff_audio.data.read_dataset."""
-        return read_dataset(folder, pattern, labels=labels, where=where, window=window, trim=trim)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> AudioConfig:

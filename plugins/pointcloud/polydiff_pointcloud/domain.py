@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -144,10 +143,7 @@ class PointClouds(ConfiguredDomain, FileDomain):
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(cls, folder: str | Path, pattern: str | None = None, split: str = "train") -> Dataset:
-        """See polydiff_pointcloud.data.read_dataset."""
-        return read_dataset(folder, pattern, split=split)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> PointCloudConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -224,18 +223,7 @@ class Proteins(ConfiguredDomain, FileDomain):
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(
-        cls,
-        folder: str | Path,
-        pattern: str | None = None,
-        split: str = "train",
-        shortest: int = 4,
-        longest: int = 1024,
-        whole: bool = False,
-    ) -> Dataset:
-        """See polydiff_protein.data.read_dataset."""
-        return read_dataset(folder, pattern, split=split, shortest=shortest, longest=longest, whole=whole)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> ProteinConfig:

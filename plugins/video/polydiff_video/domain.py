@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -258,18 +257,7 @@ class Video(ConfiguredDomain, FileDomain):
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(
-        cls,
-        folder: str | Path,
-        pattern: str | None = None,
-        labels: Iterable[str] | None = None,
-        split: str = "train",
-        window: int = 0,
-        clips: int | None = None,
-    ) -> Dataset:
-        """See polydiff_video.data.read_dataset."""
-        return read_dataset(folder, pattern, labels=labels, split=split, window=window, clips=clips)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
