@@ -32,7 +32,17 @@ if TYPE_CHECKING:  # a domain's module may be read for its flags, which must not
     State = dict[str, Tensor]
     Mask = dict[str, Tensor]
 
-__all__ = ["DataReport", "Dataset", "Domain", "Gate", "Item", "Metric", "SampleRequest", "Strict"]
+__all__ = [
+    "ConfiguredDomain",
+    "DataReport",
+    "Dataset",
+    "Domain",
+    "Gate",
+    "Item",
+    "Metric",
+    "SampleRequest",
+    "Strict",
+]
 
 Example = Any  # a domain's own type: an audio clip, a structure, a cloud
 
@@ -61,6 +71,11 @@ class SampleRequest:
     redo: str | None = None
     target: Example = None
     share: float = 0.0
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether a part of the source is kept, by `keep` or by `redo`."""
+        return self.keep is not None or self.redo is not None
 
 
 @dataclass(frozen=True)
@@ -289,3 +304,20 @@ class Domain(ABC):
         from polydiff.support.pictures import contact_sheet
 
         return contact_sheet([self.preview(example) for example in examples], titles)
+
+
+class ConfiguredDomain(Domain):
+    """A domain whose Config has a field `conditions`, a tuple of them, and whose fine-tuned models keep the
+    fields of the Config that `inherit` names; the others are measured on the new data."""
+
+    inherit: ClassVar[tuple[str, ...]]
+
+    def conditions(self) -> ConditionSet:
+        from polydiff.conditions import ConditionSet
+
+        return ConditionSet(self.config.conditions)
+
+    @classmethod
+    def fine_tuned(cls, config: Any, dataset: Dataset, overrides: Mapping[str, Any]) -> Any:
+        kept = config.model_dump(mode="json", include=set(cls.inherit))
+        return cls.configure(dataset, merged(kept, overrides))

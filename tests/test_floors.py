@@ -96,3 +96,30 @@ def test_a_plugin_knows_no_other_plugin(package: Path) -> None:
         root = module.split(".")[0]
         assert not root.startswith("polydiff_") or root == package.name, f"{file} imports {module}"
         assert not module.startswith("polydiff.cli"), f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("package", PLUGINS, ids=lambda path: path.name)
+def test_no_module_of_a_plugin_imports_itself_in_a_circle(package: Path) -> None:
+    """Imports within functions count, those for type checkers alone do not. An example type, say, is imported
+    by its files and its pictures, and so knows neither."""
+    knows = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts): set(_own_imports(path))
+        for path in package.rglob("*.py")
+    }
+    while free := {module for module, others in knows.items() if not others & knows.keys()}:
+        knows = {module: others for module, others in knows.items() if module not in free}
+    assert not knows, f"circles among {sorted(knows)}, or modules that import them"
+
+
+def _own_imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports when it runs, and the names that it imports from them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)

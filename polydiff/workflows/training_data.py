@@ -15,6 +15,7 @@ from polydiff.dataset import DataReport, Dataset, Item
 from polydiff.domain import Domain
 from polydiff.engine.noise import uniform
 from polydiff.errors import UsageError
+from polydiff.support.padding import pad_examples
 from polydiff.training.loop import Batch
 from polydiff.training.order import BatchOrder
 
@@ -111,16 +112,9 @@ def _padded(examples: Sequence[Encoded]) -> tuple[dict[str, Tensor], dict[str, T
     """Examples of several lengths as one batch; a component gets a mask only where lengths differ."""
     state, mask = {}, {}
     for name in examples[0]:
-        own = [example[name] for example in examples]
-        longest = max(len(x) for x in own)
-        if all(len(x) == longest for x in own):
-            state[name] = torch.stack(own)
-            continue
-        state[name] = own[0].new_zeros(len(own), longest, *own[0].shape[1:])
-        mask[name] = torch.zeros(len(own), longest, dtype=torch.bool)
-        for i, x in enumerate(own):
-            state[name][i, : len(x)] = x
-            mask[name][i, : len(x)] = True
+        state[name], real = pad_examples([example[name] for example in examples])
+        if not bool(real.all()):
+            mask[name] = real
     return state, mask
 
 

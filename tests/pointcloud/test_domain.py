@@ -1,4 +1,4 @@
-"""Tasks of the domain on real shapes: where results lie, what stays, lessons, regions, sizes."""
+"""Tasks of the domain on real shapes: where results lie, what stays, training views, regions, sizes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.config import MOST_POINTS
 from polydiff_pointcloud.domain import PointClouds
 from polydiff_pointcloud.frame import Frame
-from polydiff_pointcloud.lesson import LARGEST, draw_lesson
 from polydiff_pointcloud.network import PointLatents
 from polydiff_pointcloud.regions import inside
-from polydiff_pointcloud.request import MOST_SEEN, task_of
+from polydiff_pointcloud.resolved import MOST_SEEN, resolve
+from polydiff_pointcloud.training_view import LARGEST, draw_view
 
 from .conftest import DATA, request_of
 
@@ -30,7 +30,7 @@ def moved(cloud: PointCloud, factor: float = 3.0, by: float = 100.0) -> PointClo
     return replace(cloud, points=cloud.points * factor + by, unit="m")
 
 
-# --- frames and lessons -------------------------------------------------------------------------------------
+# --- frames and training views ----------------------------------------------------------------------------
 
 
 @given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.integers(0, 27))
@@ -52,15 +52,15 @@ def test_a_shape_of_no_size_is_refused(model, points):
 
 @given(st.integers(0, 27), st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
-def test_a_lesson_always_leaves_something_to_make(number, seed):
+def test_a_training_view_always_leaves_something_to_make(number, seed):
     cloud = SHAPES[number]
-    lesson = draw_lesson(cloud, np.random.default_rng(seed))
-    assert not lesson.given.all()
-    assert lesson.given.sum() in {0, *range(4, len(cloud))}
-    assert np.abs(lesson.frame.into(cloud.points)).max() <= 2 * LARGEST + 1e-6
+    view = draw_view(cloud, np.random.default_rng(seed))
+    assert not view.given.all()
+    assert view.given.sum() in {0, *range(4, len(cloud))}
+    assert np.abs(view.frame.into(cloud.points)).max() <= 2 * LARGEST + 1e-6
 
 
-def test_lessons_are_a_function_of_the_seed(domain, dataset):
+def test_training_views_are_a_function_of_the_seed(domain, dataset):
     item = dataset[0]
     one, again, other = (domain.augment(item.load(), item.conditions, seed)[0] for seed in (5, 5, 6))
     assert one.cloud == again.cloud
@@ -77,8 +77,8 @@ def test_only_categories_without_a_front_are_turned(dataset):
     )
     ratio = chair.load().box
     for seed in range(4):
-        lesson, _ = still.augment(chair.load(), chair.conditions, seed)
-        assert np.allclose(lesson.cloud.box, ratio, atol=0.05)
+        view, _ = still.augment(chair.load(), chair.conditions, seed)
+        assert np.allclose(view.cloud.box, ratio, atol=0.05)
     boxes = [turning.augment(chair.load(), chair.conditions, seed)[0].cloud.box for seed in range(4)]
     assert max(np.abs(box - ratio).max() for box in boxes) > 0.1
 
@@ -137,7 +137,7 @@ def test_a_scan_may_say_how_large_the_whole_is(model, shapes):
     low, high = cloud.box.tolist()
     half = cloud[cloud.points[:, 0] < cloud.points[:, 0].mean()]
     request = request_of(source=half, keep="all", within=",".join(map(str, [*low, *high])))
-    assert task_of(request, model.domain.config).frame.half == pytest.approx(cloud.cube.half)
+    assert resolve(request, model.domain.config).frame.half == pytest.approx(cloud.cube.half)
     with pytest.raises(UsageError, match="is no box"):
         model.sample(1, source=half, keep="all", within="1,2,3", **QUICK)
 
@@ -145,7 +145,7 @@ def test_a_scan_may_say_how_large_the_whole_is(model, shapes):
 def test_of_many_kept_points_some_are_shown_and_all_stay(model):
     cloud = PointCloud(np.random.default_rng(0).normal(size=(MOST_SEEN + 100, 3)))
     request = request_of(source=cloud, keep="all", points=MOST_SEEN + 200)
-    assert task_of(request, model.domain.config).given.sum() == MOST_SEEN
+    assert resolve(request, model.domain.config).given.sum() == MOST_SEEN
     made = model.sample(1, source=cloud, keep="all", points=MOST_SEEN + 200, **QUICK)[0].example
     assert len(made) == MOST_SEEN + 200
     assert np.array_equal(made.points[: len(cloud)], cloud.points)

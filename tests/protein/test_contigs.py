@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polydiff.errors import UsageError
-from polydiff_protein.contigs import Break, Fixed, New, parse, resolve
+from polydiff_protein.contigs import Break, New, Taken, parse, resolve
 from polydiff_protein.structure import Backbone
 
 NUMBERS = [*range(1, 99), *range(5, 9), 52, 52, 53, 60, 61]
@@ -35,7 +35,7 @@ def test_every_way_to_write_the_same(text):
 
 
 def test_breaks_single_residues_and_insertion_codes():
-    assert [type(x) for x in parse("5/A100/0 B7")] == [New, Fixed, Break, Fixed]
+    assert [type(x) for x in parse("5/A100/0 B7")] == [New, Taken, Break, Taken]
     layout = resolve("2/H52-53/0 B5-6,1/0,H60", SOURCE)
     assert layout.source.tolist() == [-1, -1, 102, 103, 104, 98, 99, -1, 105]
     assert "".join(layout.chains) == "AAAAABBBC"

@@ -12,10 +12,10 @@ from polydiff.errors import UsageError
 from polydiff_protein.data import read_dataset
 from polydiff_protein.domain import KEPT, MADE, Proteins
 from polydiff_protein.geometry import rmsd
-from polydiff_protein.lesson import UNKNOWN, draw_lesson
-from polydiff_protein.request import along_chains, assembly_chains, task_of
+from polydiff_protein.resolved import along_chains, assembly_chains, resolve
 from polydiff_protein.secondary import secondary_structure
 from polydiff_protein.structure import Atom, Backbone
+from polydiff_protein.training_view import UNKNOWN, draw_view
 
 from .conftest import ARRAYS, DATA, request_of
 
@@ -188,20 +188,20 @@ def test_copies_take_the_letters_that_follow():
     assert assembly_chains(("A", "A", "B"), 2) == ("A", "A", "B", "C", "C", "D")
 
 
-# --- lessons and data ---------------------------------------------------------------------------------------
+# --- training views and data ------------------------------------------------------------------------------
 
 
-def test_lessons_show_now_and_then(igd):
+def test_training_views_show_now_and_then(igd):
     structure = np.array(["LHE".index(letter.replace("-", "L")) for letter in secondary_structure(igd)])
-    lessons = [draw_lesson(igd, structure, np.random.default_rng(k), 0.2, 0.3) for k in range(400)]
-    shown = np.mean([(lesson.structure != UNKNOWN).any() for lesson in lessons])
-    motif = np.mean([lesson.motif.any() for lesson in lessons])
+    views = [draw_view(igd, structure, np.random.default_rng(k), 0.2, 0.3) for k in range(400)]
+    shown = np.mean([(view.structure != UNKNOWN).any() for view in views])
+    motif = np.mean([view.motif.any() for view in views])
     assert 0.12 < shown < 0.28
     assert 0.2 < motif < 0.38
-    for lesson in lessons:
-        known = lesson.structure != UNKNOWN
-        assert (lesson.structure[known] == structure[known]).all()
-        assert not lesson.motif.any() or (lesson.motif.sum() >= 4 and lesson.motif.mean() <= 0.8)
+    for view in views:
+        known = view.structure != UNKNOWN
+        assert (view.structure[known] == structure[known]).all()
+        assert not view.motif.any() or (view.motif.sum() >= 4 and view.motif.mean() <= 0.8)
 
 
 def test_a_gap_in_the_numbering_is_a_gap_along_the_chain(igd):
@@ -249,7 +249,7 @@ def test_no_arrays_no_data(tmp_path):
 def test_the_model_does_not_know_where_a_motif_lies(domain, source):
     turned = source.moved(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]), (5.0, 5.0, 5.0))
     asked = [request_of(source=x, contigs="5/A125-136/6") for x in (source, turned)]
-    assert len(task_of(asked[0], domain.config)) == 23
+    assert len(resolve(asked[0], domain.config)) == 23
     (known, keep), (_, _) = (domain.known(x) for x in asked)
     assert keep["atoms"].sum() == 12
     assert torch.allclose(known["atoms"][keep["atoms"]].mean((0, 1)), torch.zeros(3), atol=1e-4)

@@ -10,6 +10,7 @@ from polydiff.engine.denoisers import c_noise, precondition
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import EDM
+from polydiff_protein.context import Context
 from polydiff_protein.network import BackboneNetwork, local_vectors
 from polydiff_protein.pairs import pair_features
 from polydiff_protein.symmetry import rotations
@@ -85,14 +86,14 @@ def test_padding_changes_nothing(network, state, domain, igd, real):
 
 
 def test_where_and_how_a_motif_lies_does_not_matter(network, state):
-    context = state["context"].clone()
-    context[:, 10:20, 6] = 1
+    context = Context.unpack(state["context"].clone())
+    context.motif[:, 10:20] = 1
     motif = state["atoms"][:, 10:20] - state["atoms"][:, 10:20].mean((1, 2), keepdim=True)
-    context[:, 10:20, 7:] = motif.flatten(2)
-    turned = context.clone()
-    turned[:, 10:20, 7:] = (motif @ turn(5).T + 1.0).flatten(2)
-    shown = answer(network, {**state, "context": context})
-    assert torch.allclose(shown, answer(network, {**state, "context": turned}), atol=1e-4)
+    context.atoms[:, 10:20] = motif
+    turned = context._replace(atoms=context.atoms.clone())
+    turned.atoms[:, 10:20] = motif @ turn(5).T + 1.0
+    shown = answer(network, {**state, "context": context.pack()})
+    assert torch.allclose(shown, answer(network, {**state, "context": turned.pack()}), atol=1e-4)
     assert (shown - answer(network, state)).abs().mean() > 1e-3
 
 

@@ -8,7 +8,7 @@ import torch
 
 from polydiff.engine.noise import noise
 from polydiff.engine.schedules import EDM
-from polydiff_protein.network import CONTEXT
+from polydiff_protein.context import CONTEXT, Context
 from polydiff_protein.symmetry import rotations
 from polydiff_protein.volume import NEAREST, separated, side_by_side, with_excluded_volume
 
@@ -17,7 +17,7 @@ SCALE = 7.7
 
 def alone(length: int) -> dict[str, torch.Tensor]:
     context = torch.zeros(1, length, CONTEXT)
-    context[..., 0] = torch.arange(length)
+    Context.unpack(context).place[:] = torch.arange(length)
     real = torch.ones(1, length, dtype=torch.bool)
     return {"context": context, "real": real, "copies": torch.eye(3).reshape(1, 1, 9)}
 

@@ -18,9 +18,9 @@ from polydiff_video.codec import fit, make_codec
 from polydiff_video.config import CodecConfig
 from polydiff_video.convert import enlarged, fit_into, snapped
 from polydiff_video.domain import Video
-from polydiff_video.masking import Lesson, draw_given
 from polydiff_video.motion_network import MotionNetwork
 from polydiff_video.network import PHASES, VideoTransformer
+from polydiff_video.training_view import TrainingView, draw_given
 
 from .conftest import request_of
 
@@ -117,7 +117,7 @@ def test_extension_goes_on_from_the_source(domain, clips):
     [
         ({"keep": "0:9"}, "passes the end of the clip: 8 frames"),
         ({"keep": "4:2"}, "ends before it begins"),
-        ({"keep": "x"}, "no frame and no time"),
+        ({"keep": "x"}, "not a frame or a time"),
         ({"keep": "0.5"}, "for seconds write 0.5s"),
         ({"keep": "all"}, "nothing is left"),
         ({"redo": "all"}, "Nothing is kept"),
@@ -178,13 +178,13 @@ def test_some_frame_is_never_given(frames, seed):
     assert not all(given_frames)
 
 
-def test_lessons_are_repeatable_and_of_every_kind(domain, clips):
-    lessons = [domain.augment(clips[0], {}, seed)[0] for seed in range(300)]
+def test_training_views_are_repeatable_and_of_every_kind(domain, clips):
+    views = [domain.augment(clips[0], {}, seed)[0] for seed in range(300)]
     again, _ = domain.augment(clips[0], {}, 7)
-    assert again.given == lessons[7].given
-    assert again.clip == lessons[7].clip
-    shares = np.mean([lesson.given for lesson in lessons], axis=0)
-    assert 0.3 < np.mean([not any(lesson.given) for lesson in lessons]) < 0.5
+    assert again.given == views[7].given
+    assert again.clip == views[7].clip
+    shares = np.mean([view.given for view in views], axis=0)
+    assert 0.3 < np.mean([not any(view.given) for view in views]) < 0.5
     assert shares.min() > 0.1
     long = VideoClip(np.repeat(clips[0].frames, 3, axis=0), 8)
     assert {len(domain.augment(long, {}, seed)[0].clip) for seed in range(20)} == {8}
@@ -192,9 +192,9 @@ def test_lessons_are_repeatable_and_of_every_kind(domain, clips):
 
 def test_a_cycle_may_begin_anywhere(domain, clips):
     cyclic = Video(domain.config.model_copy(update={"cyclic": True}))
-    lesson = next(x for s in range(50) if (x := cyclic.augment(clips[0], {}, s)[0]).phase == 3)
-    assert np.array_equal(lesson.clip.frames, np.roll(clips[0].frames, -3, axis=0))
-    state, _ = cyclic.encode([Lesson(clips[0], (False,) * 8), lesson])
+    view = next(x for s in range(50) if (x := cyclic.augment(clips[0], {}, s)[0]).phase == 3)
+    assert np.array_equal(view.clip.frames, np.roll(clips[0].frames, -3, axis=0))
+    state, _ = cyclic.encode([TrainingView(clips[0], (False,) * 8), view])
     phases = state["context"][:, :: cyclic.codec.patches, -PHASES:]
     assert torch.allclose(phases[1], phases[0].roll(-3, 0), atol=1e-5)
 
@@ -277,13 +277,13 @@ def test_long_clips_are_made_block_by_block(domain, clips):
     maker = cyclic.parts(request)
     part, made_frames, seeds = next(maker), [], []
     while True:
-        lesson = part.source
+        view = part.source
         assert cyclic.shapes(part)["frames"][0] == 8 * cyclic.codec.patches
-        assert lesson.given == (True,) * 4 + (False,) * 4
-        assert lesson.phase == 4 * len(seeds)
-        assert torch.equal(cyclic.known(part)[1]["frames"].reshape(8, -1).all(1), torch.tensor(lesson.given))
+        assert view.given == (True,) * 4 + (False,) * 4
+        assert view.phase == 4 * len(seeds)
+        assert torch.equal(cyclic.known(part)[1]["frames"].reshape(8, -1).all(1), torch.tensor(view.given))
         if seeds:
-            assert (lesson.clip.frames[:4] == made_frames[-1]).all()
+            assert (view.clip.frames[:4] == made_frames[-1]).all()
         seeds.append(part.seed)
         made_frames.append(20 * len(seeds))
         answer = VideoClip(np.full((8, 64, 64, 3), made_frames[-1], np.uint8), 8)

@@ -17,10 +17,10 @@ from polydiff.engine.schedules import EDM
 from polydiff.errors import UsageError
 from polydiff_video.codec import fit, make_codec
 from polydiff_video.config import CodecConfig, VideoConfig
-from polydiff_video.masking import draw_given
 from polydiff_video.motion import matched, moved
 from polydiff_video.motion_network import MotionNetwork
 from polydiff_video.network import PHASES
+from polydiff_video.training_view import draw_given
 
 PIXELS = CodecConfig(kind="pixels", height=16, width=24, patch=4)
 
@@ -89,8 +89,8 @@ def test_pixels_come_back_exactly_and_black_is_nothing(grey):
 
 
 def test_half_means_the_first_half():
-    lesson = draw_given(20, np.random.default_rng(0), ["half"])
-    assert lesson == (True,) * 10 + (False,) * 10
+    view = draw_given(20, np.random.default_rng(0), ["half"])
+    assert view == (True,) * 10 + (False,) * 10
     assert draw_given(1, np.random.default_rng(0), ["half"]) == (False,)
 
 

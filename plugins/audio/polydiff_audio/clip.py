@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polydiff.errors import UsageError
+from polydiff.file_domain import FileExample
 
 Waveform = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class AudioClip:
+class AudioClip(FileExample):
     """A piece of sound. Immutable; equal when rate and every sample are equal.
 
     waveform: float32 (channels, time) in [-1, 1]; a (time,) array or a torch tensor is accepted and copied.
@@ -28,6 +27,7 @@ class AudioClip:
     ((1, 4000), 0.5)
     """
 
+    domain: ClassVar[str] = "polydiff_audio.domain:Audio"
     waveform: Waveform
     sample_rate: int
     notes: tuple[str, ...] = ()
@@ -82,25 +82,3 @@ class AudioClip:
     def __repr__(self) -> str:
         kind = {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels")
         return f"AudioClip({self.duration:.3f} s, {self.sample_rate} Hz, {kind}, peak {self.peak:.3f})"
-
-    def save(self, path: str | os.PathLike[str], **options: Any) -> list[str]:
-        """Write to a wav, flac, ogg or mp3 file (see `polydiff_audio.files.write`); returns visible notes."""
-        from polydiff_audio.files import write
-
-        return write(self, path, **options)
-
-    def preview(self) -> bytes:
-        """A PNG picture: waveform above, spectrogram below."""
-        from polydiff_audio.preview import picture
-
-        return picture(self)
-
-    def _repr_html_(self) -> str:
-        """A player for notebooks, with the sound inside the page (no file, no server)."""
-        from polydiff_audio.files import to_bytes
-
-        data = base64.b64encode(to_bytes(self)).decode("ascii")
-        return (
-            f"<div>{self.duration:.2f} s, {self.sample_rate} Hz</div>"
-            f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
-        )

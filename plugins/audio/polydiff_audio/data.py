@@ -27,7 +27,7 @@ _HELD_BYTES = 2**28  # clips stay in memory up to this size in all, and are read
 
 
 def read_dataset(
-    path: str | Path,
+    folder: str | Path,
     pattern: str | None = None,
     *,
     labels: Iterable[str] | Mapping[str, str] | None = None,
@@ -38,7 +38,7 @@ def read_dataset(
     """Labelled clips from a folder of wav, flac, ogg and mp3 files, or from a .npz file.
 
     Args:
-        path: a folder (labels as polydiff.dataset.labelled_files has it: metadata.csv or metadata.jsonl, a
+        folder: a folder (labels as polydiff.dataset.labelled_files has it: metadata.csv or metadata.jsonl, a
             pattern, the names of folders), or a .npz file with an array `wave` (clips, samples) of integers
             or floats, `sample_rate` or a name that ends in the rate ("digits_8k.npz"), optional `length`,
             and one array a label.
@@ -51,7 +51,7 @@ def read_dataset(
     What cannot be read is skipped and named in the report. Raises UsageError in one line where nothing is
     left, or where an argument names a label that the data does not have.
     """
-    path = Path(path)
+    path = Path(folder)
     if path.suffix == ".npz":
         rows, skipped = _npz_rows(path, trim)
     else:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
 from polydiff.conditions import ConditionSet, Real
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Metric, SampleRequest
+from polydiff.domain import ConfiguredDomain, Metric, SampleRequest
 from polydiff.errors import UsageError
-from polydiff.support.settings import merged
+from polydiff.file_domain import FileDomain, Format
+from polydiff.support import spans
 from polydiff.support.validate import validated
 from polydiff_audio import files, loops, regions
 from polydiff_audio.augment import augment, speed_factor
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _SEEN = 600  # so many training clips are enough to measure bands and lengths
 
 
-class Audio(Domain):
+class Audio(ConfiguredDomain, FileDomain):
     """Short sounds. The state is {"frames": (B, tokens, features)} of the codec that the config names.
 
     An example is an AudioClip of any rate and channel count; `encode` converts. Sources of variations and of
@@ -46,20 +46,14 @@ class Audio(Domain):
     name: ClassVar[str] = "audio"
     Config = AudioConfig
     Options = AudioOptions
-    suffixes = files.SUFFIXES
+    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write))
+    picture = "polydiff_audio.preview:picture"
+    sheet = "polydiff_audio.preview:contact_sheet"
+    notebook = "polydiff_audio.preview:player"
+    inherit = ("codec", "network", "augmentation", "judge")
     tolerance = 3.0  # dB of log-mel magnitude: phase is found again, not kept
     capabilities = frozenset({"variation", "inpaint", "variable", "mix", "loop"})
     label = "label"
-
-    # --- files ------------------------------------------------------------------------------------------
-
-    def load(self, path: str | Path) -> AudioClip:
-        """Read a wav, flac, ogg or mp3 file as it is."""
-        return files.read(path)
-
-    def save(self, example: AudioClip, path: str | Path) -> list[str]:
-        """Write 16-bit samples, never clipped; the notes of the clip come first."""
-        return [*example.notes, *files.write(example, path)]
 
     # --- tensors ----------------------------------------------------------------------------------------
 
@@ -80,10 +74,10 @@ class Audio(Domain):
     def encode(self, examples: Sequence[AudioClip]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         import torch
 
+        from polydiff.support.padding import pad_examples
+
         tokens = [self.codec.encode(torch.tensor(self.fitted(clip).waveform)) for clip in examples]
-        longest = max(len(x) for x in tokens)
-        frames = torch.stack([torch.nn.functional.pad(x, (0, 0, 0, longest - len(x))) for x in tokens])
-        mask = torch.arange(longest) < torch.tensor([len(x) for x in tokens])[:, None]
+        frames, mask = pad_examples(tokens)
         return {"frames": frames}, {"frames": mask}
 
     def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[AudioClip]:
@@ -104,9 +98,6 @@ class Audio(Domain):
         size = self.config.network.model_dump()
         return SequenceTransformer("frames", self.codec.features, self.conditions().widths, **size)
 
-    def conditions(self) -> ConditionSet:
-        return ConditionSet(self.config.conditions)
-
     # --- sizes ------------------------------------------------------------------------------------------
 
     def samples(self, request: SampleRequest) -> int:
@@ -125,7 +116,7 @@ class Audio(Domain):
 
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
         samples = self.samples(request)
-        if request.options.loop and not _kept(request):
+        if request.options.loop and not request.inpaints:
             samples += loops.fold_samples(samples, self.sample_rate)
         return {"frames": (self.codec.tokens(samples), self.codec.features)}
 
@@ -135,14 +126,14 @@ class Audio(Domain):
         """The source as frames, at the level of training clips. A source that is to loop is taken to go on
         with its beginning; where a part is kept, silence follows it."""
         samples, clip = self.samples(request), normalise(self.fitted(request.source), "peak")
-        if not _kept(request) and abs(clip.samples - samples) > 1:
+        if not request.inpaints and abs(clip.samples - samples) > 1:
             raise UsageError(
                 f"A variation is as long as its source ({request.source.duration:.3f} s): leave the duration "
                 f"out, or keep the source and go on from it (--keep 0:{request.source.duration:.3f}s)."
             )
         total = self.shapes(request)["frames"][0] * self.codec.samples_per_token
         wave = clip.waveform[:, :samples]
-        if _kept(request):
+        if request.inpaints:
             wave = self._placed(wave, samples, request.options.loop)
         elif request.options.loop:
             wave = np.concatenate([wave, wave], axis=1)
@@ -161,8 +152,8 @@ class Audio(Domain):
         padded = np.pad(keep, (reach, tokens * size - samples + reach), constant_values=True)
         if not keep[-1]:
             padded[reach + samples :] = False
-        spans = np.lib.stride_tricks.sliding_window_view(padded, size + 2 * reach)[::size]
-        mask = torch.from_numpy(spans.all(1))
+        taken_in = np.lib.stride_tricks.sliding_window_view(padded, size + 2 * reach)[::size]
+        mask = torch.from_numpy(taken_in.all(1))
         if mask.all():
             raise UsageError(
                 "Nothing is left to be made: the whole clip is kept. Keep less, or add a duration."
@@ -172,7 +163,7 @@ class Audio(Domain):
     def finish(self, example: AudioClip, request: SampleRequest) -> AudioClip:
         """Trim or fold to the exact length, put kept parts back, and bring to level, rate and channels."""
         options, samples = request.options, self.samples(request)
-        if _kept(request):
+        if request.inpaints:
             clip = self._spliced(example, request, samples)
         elif options.loop:
             longer = samples + loops.fold_samples(samples, self.sample_rate)
@@ -180,19 +171,19 @@ class Audio(Domain):
         else:
             clip = soften(replace(example, waveform=example.waveform[:, :samples]))
         if request.source is not None:
-            source = request.source if _kept(request) else self.fitted(request.source)
+            source = request.source if request.inpaints else self.fitted(request.source)
             clip = replace(clip, notes=(*(f"source: {note}" for note in source.notes), *clip.notes))
-        clip = normalise(clip, options.loudness or ("none" if _kept(request) else "peak"))
+        clip = normalise(clip, options.loudness or ("none" if request.inpaints else "peak"))
         clip = clip if options.channels is None else to_channels(clip, options.channels)
         return clip if options.sample_rate is None else resample(clip, options.sample_rate)
 
-    def _intervals(self, request: SampleRequest) -> tuple[regions.Interval, ...]:
+    def _intervals(self, request: SampleRequest) -> tuple[spans.Span, ...]:
         """The kept parts of the source in seconds, none of them beyond the result's end."""
         duration = request.source.duration
         if request.keep is not None:
-            kept = regions.parse(request.keep, duration)
+            kept = spans.parse(request.keep, duration)
         else:
-            kept = regions.complement(regions.parse(request.redo or "", duration), duration)
+            kept = spans.complement(spans.parse(request.redo or "", duration), duration)
         end = self.samples(request) / self.sample_rate
         return tuple((start, min(stop, end)) for start, stop in kept if start < end)
 
@@ -223,18 +214,7 @@ class Audio(Domain):
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(
-        cls,
-        folder: str | Path,
-        pattern: str | None = None,
-        labels: Iterable[str] | Mapping[str, str] | None = None,
-        where: str | None = None,
-        window: float = 10.0,
-        trim: bool = True,
-    ) -> Dataset:
-        """See polydiff_audio.data.read_dataset."""
-        return read_dataset(folder, pattern, labels=labels, where=where, window=window, trim=trim)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> AudioConfig:
@@ -270,12 +250,6 @@ class Audio(Domain):
             config = config.model_copy(update={"lengths": found})
         return config
 
-    @classmethod
-    def fine_tuned(cls, config: AudioConfig, dataset: Dataset, overrides: Mapping[str, Any]) -> AudioConfig:
-        """Rate, codec with its statistics, and network as they were; labels and lengths of the new data."""
-        inherited = config.model_dump(mode="json", exclude={"conditions", "lengths"})
-        return cls.configure(dataset, merged(inherited, overrides))
-
     def augment(
         self, example: AudioClip, conditions: Mapping[str, Any], seed: int
     ) -> tuple[AudioClip, Mapping[str, Any]]:
@@ -305,15 +279,3 @@ class Audio(Domain):
         from polydiff_audio.evaluation import evaluate
 
         return evaluate(samples, reference, self.config.judge)
-
-    def preview(self, example: AudioClip) -> bytes:
-        return example.preview()
-
-    def contact_sheet(self, examples: Sequence[AudioClip], titles: Sequence[str]) -> bytes:
-        from polydiff_audio.preview import contact_sheet
-
-        return contact_sheet(examples, titles)
-
-
-def _kept(request: SampleRequest) -> bool:
-    return request.keep is not None or request.redo is not None

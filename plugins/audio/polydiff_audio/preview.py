@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from math import ceil, sqrt
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from polydiff.support.pictures import new_figure, to_png
 from polydiff_audio.clip import AudioClip
+from polydiff_audio.files import to_bytes
 from polydiff_audio.metrics import spectrogram
 
 _INK = "#20639b"
@@ -41,6 +43,15 @@ def contact_sheet(clips: Sequence[AudioClip], titles: Sequence[str]) -> bytes:
             axes.set_xlim(0, longest)
             axes.set_axis_off()
     return to_png(figure)
+
+
+def player(clip: AudioClip) -> str:
+    """A player for notebooks, with the sound inside the page (no file, no server)."""
+    data = base64.b64encode(to_bytes(clip)).decode("ascii")
+    return (
+        f"<div>{clip.duration:.2f} s, {clip.sample_rate} Hz</div>"
+        f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
+    )
 
 
 def _draw(wave: Any, spectrum: Any, clip: AudioClip) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from polydiff.support.spans import Span
 from polydiff_audio import regions
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample, to_channels
@@ -35,7 +36,7 @@ def weights(keep: NDArray[np.bool_], sample_rate: int, loop: bool = False) -> ND
 def splice(
     made: AudioClip,
     source: AudioClip,
-    intervals: tuple[regions.Interval, ...],
+    intervals: tuple[Span, ...],
     duration: float,
     loop: bool = False,
 ) -> AudioClip:

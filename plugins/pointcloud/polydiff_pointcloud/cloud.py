@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polydiff.errors import UsageError
+from polydiff.file_domain import FileExample
 from polydiff_pointcloud.frame import Frame
 
 Floats = NDArray[np.float32]
@@ -17,7 +17,7 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class PointCloud:
+class PointCloud(FileExample):
     """Points of a shape, y up, right-handed. Immutable; equal when every number is equal.
 
     points: float32 (points, 3) in `unit` ("" where it is not known). normals: float32 (points, 3) of length
@@ -32,6 +32,7 @@ class PointCloud:
     (3, [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     """
 
+    domain: ClassVar[str] = "polydiff_pointcloud.domain:PointClouds"
     points: Floats
     normals: Floats | None = None
     colours: Bytes | None = None
@@ -104,24 +105,6 @@ class PointCloud:
 
     def _arrays(self) -> tuple[NDArray[Any] | None, ...]:
         return self.points, self.normals, self.colours
-
-    def save(self, path: str | os.PathLike[str]) -> list[str]:
-        """Write to a file (see `polydiff_pointcloud.files.write`); returns visible notes."""
-        from polydiff_pointcloud.files import write
-
-        return write(self, path)
-
-    def preview(self) -> bytes:
-        """A PNG picture: four views with depth as shade."""
-        from polydiff_pointcloud.preview import views
-
-        return views(self)
-
-    def _repr_html_(self) -> str:
-        """The cloud for notebooks: a view that turns."""
-        from polydiff_pointcloud.viewer import embedded
-
-        return embedded(self)
 
 
 def _fixed(array: Any, kind: type) -> NDArray[Any]:

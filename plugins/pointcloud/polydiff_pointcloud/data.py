@@ -18,11 +18,11 @@ from polydiff_pointcloud.frame import Frame
 SPLITS = {"train": (0,), "test": (2,), "all": (0, 2)}
 
 
-def read_dataset(path: str | Path, pattern: str | None = None, *, split: str = "train") -> Dataset:
+def read_dataset(folder: str | Path, pattern: str | None = None, *, split: str = "train") -> Dataset:
     """Shapes with their category.
 
     Args:
-        path: a folder of clouds and meshes (the category is the name of the folder that a file lies in, or
+        folder: a folder of clouds and meshes (the category is the name of the folder that a file lies in, or
             what polydiff.dataset.labelled_files finds), or a .npz file with an array `points` (shapes,
             points, 3) of floats, or of integers that mean -1 to 1, and optionally `label` with `categories`,
             `split` (0 train, 2 test), `name`, `author` and `licence`.
@@ -32,7 +32,7 @@ def read_dataset(path: str | Path, pattern: str | None = None, *, split: str = "
 
     What cannot be read is skipped and named in the report. Raises UsageError where nothing is left.
     """
-    path = Path(path)
+    path = Path(folder)
     if split not in SPLITS:
         raise UsageError(
             f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Give train, test or all."

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from polydiff.conditions import Categorical, ConditionSet
+from polydiff.conditions import Categorical
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Metric, SampleRequest
-from polydiff.support.settings import merged
+from polydiff.domain import ConfiguredDomain, Metric, SampleRequest
+from polydiff.file_domain import FileDomain, Format
 from polydiff.support.validate import validated
 from polydiff_pointcloud import files
 from polydiff_pointcloud.cloud import PointCloud
 from polydiff_pointcloud.config import PointCloudConfig, PointCloudOptions
 from polydiff_pointcloud.data import read_dataset
 from polydiff_pointcloud.frame import Frame
-from polydiff_pointcloud.lesson import Lesson, draw_lesson
-from polydiff_pointcloud.request import Task, task_of
+from polydiff_pointcloud.resolved import ResolvedRequest, resolve
+from polydiff_pointcloud.training_view import TrainingView, draw_view
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from polydiff.engine.processes import Process
 
 
-class PointClouds(Domain):
+class PointClouds(ConfiguredDomain, FileDomain):
     """Shapes as sets of points. The state is {"points": places in a cube, scaled to unit variance, "context":
     the places of the points that are given, and whether they are}; the context is carried, never noised.
 
@@ -38,47 +37,37 @@ class PointClouds(Domain):
     name: ClassVar[str] = "pointcloud"
     Config = PointCloudConfig
     Options = PointCloudOptions
-    suffixes = files.SUFFIXES
-    also_reads = files.MESHES
+    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write)) | dict.fromkeys(
+        files.MESHES, Format(files.read)
+    )
+    picture = "polydiff_pointcloud.preview:views"
+    sheet = "polydiff_pointcloud.preview:contact_sheet"
+    notebook = "polydiff_pointcloud.viewer:embedded"
+    inherit = ("network", "points", "lesson_points", "deviation", "mirror", "turning", "stretch", "judge")
     tolerance = 1e-4  # of the longest side, the farthest that any point is from the other cloud
     capabilities = frozenset({"variation", "inpaint", "variable"})
     label = "category"
 
-    # --- files ------------------------------------------------------------------------------------------
-
-    def load(self, path: str | Path) -> PointCloud:
-        """Read a cloud, or a mesh as points on its surface."""
-        return files.read(path)
-
-    def save(self, example: PointCloud, path: str | Path) -> list[str]:
-        """Write a cloud; the notes of the cloud come first."""
-        return [*example.notes, *files.write(example, path)]
-
     # --- tensors ----------------------------------------------------------------------------------------
 
-    def encode(self, examples: Sequence[PointCloud | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        import torch
+    def encode(
+        self, examples: Sequence[PointCloud | TrainingView]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        from polydiff.support.padding import pad_examples
 
-        rows = [self._encoded(x if isinstance(x, Lesson) else Lesson.free(x)) for x in examples]
-        longest = max(len(points) for points, _ in rows)
-        state = {
-            name: torch.stack(
-                [torch.nn.functional.pad(row[k], (0, 0, 0, longest - len(row[k]))) for row in rows]
-            )
-            for k, name in enumerate(("points", "context"))
-        }
-        if all(len(points) == longest for points, _ in rows):
-            return state, {}
-        real = torch.arange(longest) < torch.tensor([len(points) for points, _ in rows])[:, None]
-        return state, {"points": real, "context": real}
+        rows = [self._encoded(x if isinstance(x, TrainingView) else TrainingView.free(x)) for x in examples]
+        points, real = pad_examples([points for points, _ in rows])
+        context, _ = pad_examples([context for _, context in rows])
+        state = {"points": points, "context": context}
+        return state, {} if bool(real.all()) else {"points": real, "context": real}
 
-    def _encoded(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    def _encoded(self, view: TrainingView) -> tuple[Tensor, Tensor]:
         """Points (N, 3) and context (N, 4)."""
         import torch
 
-        inside = lesson.frame.into(lesson.cloud.points) / self.config.deviation
+        inside = view.frame.into(view.cloud.points) / self.config.deviation
         points = torch.from_numpy(inside.astype(np.float32))
-        given = torch.from_numpy(lesson.given)[:, None]
+        given = torch.from_numpy(view.given)[:, None]
         return points, torch.cat([points * given, given], dim=1)
 
     def decode(self, state: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> list[PointCloud]:
@@ -97,37 +86,34 @@ class PointClouds(Domain):
 
         return PointLatents(self.conditions().widths, **self.config.network.model_dump())
 
-    def conditions(self) -> ConditionSet:
-        return ConditionSet(self.config.conditions)
-
     # --- requests ---------------------------------------------------------------------------------------
 
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
-        return {"points": (len(task_of(request, self.config).given), 3)}
+        return {"points": (len(resolve(request, self.config).given), 3)}
 
     def carried(self, request: SampleRequest) -> dict[str, Tensor]:
         """The context: the places of the points that are kept."""
-        return {"context": self._given(task_of(request, self.config))[1]}
+        return {"context": self._given(resolve(request, self.config))[1]}
 
     def init(self, request: SampleRequest) -> dict[str, Tensor]:
         """The source in its cube; of a variation of fewer points some, drawn by the seed."""
-        task = task_of(request, self.config)
-        if task.seen is not None:
-            return {"points": self._given(task)[0]}
-        cloud = request.source.thinned(len(task.given), request.seed)
-        return {"points": self._encoded(Lesson(cloud, task.given, task.frame))[0]}
+        resolved = resolve(request, self.config)
+        if resolved.seen is not None:
+            return {"points": self._given(resolved)[0]}
+        cloud = request.source.thinned(len(resolved.given), request.seed)
+        return {"points": self._encoded(TrainingView(cloud, resolved.given, resolved.frame))[0]}
 
     def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The kept points."""
-        points, context = self._given(task_of(request, self.config))
+        points, context = self._given(resolve(request, self.config))
         return {"points": points}, {"points": context[:, 3].bool()}
 
-    def _given(self, task: Task) -> tuple[Tensor, Tensor]:
+    def _given(self, resolved: ResolvedRequest) -> tuple[Tensor, Tensor]:
         """Points (places, 3) and context (places, 4) of the points that are shown, and nothing elsewhere."""
-        places = np.tile(np.array(task.frame.centre, np.float32), (len(task.given), 1))
-        if task.seen is not None:
-            places[task.given] = task.seen.points
-        return self._encoded(Lesson(PointCloud(places), task.given, task.frame))
+        places = np.tile(np.array(resolved.frame.centre, np.float32), (len(resolved.given), 1))
+        if resolved.seen is not None:
+            places[resolved.given] = resolved.seen.points
+        return self._encoded(TrainingView(PointCloud(places), resolved.given, resolved.frame))
 
     def paired(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The points of b in the order in which they lie nearest to those of a, all in all."""
@@ -140,25 +126,24 @@ class PointClouds(Domain):
 
     def finish(self, example: PointCloud, request: SampleRequest) -> PointCloud:
         """Into the user's space, beside the points that are kept, which are the user's own."""
-        task, source = task_of(request, self.config), request.source
+        resolved, source = resolve(request, self.config), request.source
         if source is None:
             category = request.conditions.get("category")
             return replace(example, category=category if isinstance(category, str) else "")
-        made = task.frame.out_of(example.points[~task.given]).astype(np.float32)
+        made = resolved.frame.out_of(example.points[~resolved.given]).astype(np.float32)
         notes = tuple(f"source: {note}" for note in source.notes)
-        if task.kept is None and len(made) < len(source):
+        if resolved.kept is None and len(made) < len(source):
             notes += (f"{len(made)} of the {len(source)} points of the source varied",)
         if source.normals is not None or source.colours is not None:
             notes += ("normals and colours of the source left out: new points have none",)
-        points = task.result(source, made)
-        return PointCloud(points, unit=source.unit, category=source.category, notes=notes, frame=task.frame)
+        points = resolved.result(source, made)
+        return PointCloud(
+            points, unit=source.unit, category=source.category, notes=notes, frame=resolved.frame
+        )
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(cls, folder: str | Path, pattern: str | None = None, split: str = "train") -> Dataset:
-        """See polydiff_pointcloud.data.read_dataset."""
-        return read_dataset(folder, pattern, split=split)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> PointCloudConfig:
@@ -175,19 +160,11 @@ class PointClouds(Domain):
             given["deviation"] = round(float(np.sqrt(np.mean(squares))), 4)
         return validated(PointCloudConfig, given, "config")
 
-    @classmethod
-    def fine_tuned(
-        cls, config: PointCloudConfig, dataset: Dataset, overrides: Mapping[str, Any]
-    ) -> PointCloudConfig:
-        """Scale and network as they were; the categories of the new data."""
-        inherited = config.model_dump(mode="json", exclude={"conditions"})
-        return cls.configure(dataset, merged(inherited, overrides))
-
     def augment(
         self, example: PointCloud, conditions: Mapping[str, Any], seed: int
-    ) -> tuple[Lesson, Mapping[str, Any]]:
-        """A lesson: some of the points, mirrored, turned where the category has no front, each axis a little
-        longer or shorter, with a part of it given."""
+    ) -> tuple[TrainingView, Mapping[str, Any]]:
+        """A training view: some of the points, mirrored, turned where the category has no front, each axis a
+        little longer or shorter, with a part of it given."""
         rng = np.random.default_rng(seed)
         points = example.thinned(self.config.lesson_points, seed).points.astype(np.float64)
         if self.config.mirror and rng.random() < 0.5:
@@ -198,7 +175,7 @@ class PointClouds(Domain):
             points[:, 0] = np.cos(angle) * x + np.sin(angle) * z
             points[:, 2] = np.cos(angle) * z - np.sin(angle) * x
         points *= np.exp(self.config.stretch * rng.normal(size=3))
-        return draw_lesson(PointCloud(points.astype(np.float32)), rng), conditions
+        return draw_view(PointCloud(points.astype(np.float32)), rng), conditions
 
     # --- judging and showing ----------------------------------------------------------------------------
 
@@ -226,11 +203,3 @@ class PointClouds(Domain):
         from polydiff_pointcloud.evaluation import picture
 
         return picture(samples, reference)
-
-    def preview(self, example: PointCloud) -> bytes:
-        return example.preview()
-
-    def contact_sheet(self, examples: Sequence[PointCloud], titles: Sequence[str]) -> bytes:
-        from polydiff_pointcloud.preview import contact_sheet
-
-        return contact_sheet(examples, titles)

@@ -42,7 +42,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Fixed(Segment):
+class Taken(Segment):
     """Residues of the source, from first to last."""
 
     chain: str
@@ -96,7 +96,7 @@ def parse(text: str) -> tuple[Segment, ...]:
     """The segments of a contig. Raises UsageError, one line, that names the token at fault.
 
     >>> [type(x).__name__ for x in parse("10-20/A45-62,5/0 B7")]
-    ['New', 'Fixed', 'New', 'Break', 'Fixed']
+    ['New', 'Taken', 'New', 'Break', 'Taken']
     >>> parse("10-20/A62-45")
     Traceback (most recent call last):
     polydiff.errors.UsageError: Contig "10-20/A62-45": token 2 "A62-45": 62 comes after 45.
@@ -127,7 +127,7 @@ def _segment(token: str, where: str) -> Segment:
         last = Place(int(match[4]), match[5]) if match[4] else first
         if first.number > last.number:
             raise UsageError(f"{where}: {first} comes after {last}.")
-        return Fixed(where, match[1], first, last)
+        return Taken(where, match[1], first, last)
     raise UsageError(
         f"{where}: neither new residues (10-20 or 15), nor some of the source (A45-62 or A45), nor a chain "
         "break (0)."
@@ -165,7 +165,7 @@ def resolve(
     ([-1, -1, 4, 5, -1], 'AAAAB', '2-2/A5-6/0 1-1')
     """
     segments = parse(contigs) if isinstance(contigs, str) else tuple(contigs)
-    taken = {k: _taken(x, backbone) for k, x in enumerate(segments) if isinstance(x, Fixed)}
+    taken = {k: _taken(x, backbone) for k, x in enumerate(segments) if isinstance(x, Taken)}
     _check_once(segments, taken)
     spans = [
         (x.low, x.high) if isinstance(x, New) else (len(taken.get(k, ())),) * 2
@@ -187,7 +187,7 @@ def resolve(
         chains += [chain_id(chain)] * count
         numbers += range(number + 1, number + count + 1)
         number += count
-        if isinstance(segment, Fixed):
+        if isinstance(segment, Taken):
             text.append(f"{segment.chain}{segment.first}-{segment.last}")
         elif count:
             text.append(f"{count}-{count}")
@@ -204,7 +204,7 @@ def chain_id(index: int) -> str:
     return (chain_id(before - 1) if before else "") + chr(ord("A") + letter)
 
 
-def _taken(segment: Fixed, backbone: Backbone | None) -> list[int]:
+def _taken(segment: Taken, backbone: Backbone | None) -> list[int]:
     """The indices in the source of a segment."""
     if backbone is None:
         raise UsageError(f"{segment.where}: there is no source to take it from; give one with --from.")
@@ -286,7 +286,7 @@ def region(text: str, backbone: Backbone) -> NDArray[np.bool_]:
     """
     chosen = np.zeros(len(backbone), bool)
     for segment in parse(text):
-        if not isinstance(segment, Fixed):
+        if not isinstance(segment, Taken):
             raise UsageError(f"{segment.where}: a region is residues of the source, such as A45-62,B7.")
         chosen[_taken(segment, backbone)] = True
     return chosen

@@ -21,7 +21,7 @@ _AUTOMATIC = "auto"  # and here by a program, where a domain ends
 
 
 def read_dataset(
-    path: str | Path,
+    folder: str | Path,
     pattern: str | None = None,
     *,
     split: str = "train",
@@ -32,7 +32,7 @@ def read_dataset(
     """Backbones with the fractions of their secondary structure.
 
     Args:
-        path: a folder of .pdb and .cif files (each chain is an example), or a .npz file with `coords`
+        folder: a folder of .pdb and .cif files (each chain is an example), or a .npz file with `coords`
             (residues, 4, 3) of floats in Å, or of integers in hundredths, and `offsets` (entries + 1);
             optionally `aa` with `alphabet`, `ids`, `how` with `how_names`, and `split` (0 train, 1
             validation, 2 test).
@@ -43,7 +43,7 @@ def read_dataset(
 
     What cannot be read is skipped and named in the report. Raises UsageError where nothing is left.
     """
-    path = Path(path)
+    path = Path(folder)
     if split not in SPLITS:
         raise UsageError(
             f"There is no split {split!r}.{did_you_mean(split, SPLITS)} Give {', '.join(SPLITS)}."

@@ -16,23 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from polydiff.nn.embeddings import ConditionEmbedding, NoiseEmbedding, sinusoids
+from polydiff_protein.context import ATOMS, STRUCTURE, Context
 from polydiff_protein.pairs import FEATURES, pair_features
 
-ATOMS = 3  # N, CA, C
 NEAREST = 32  # residues further apart in the chain than this are as far as any
 WINDOW = (-4, -3, -2, -1, 1, 2, 3, 4)  # neighbours in the chain whose directions a residue begins with
-STRUCTURE = 4  # one-hot of loop, helix, strand, and whether it is given
-CONTEXT = 2 + STRUCTURE + 1 + 3 * ATOMS
 
 
 class BackboneNetwork(nn.Module):
-    """x̂0 of "atoms" (B, N, ATOMS, 3), given "context" (B, N, CONTEXT) and "copies" (B, K, 9).
+    """x̂0 of "atoms" (B, N, ATOMS, 3), given "context" (B, N, CONTEXT), packed, and "copies" (B, K, 9).
 
-    The context of a residue: its place in its chain, its chain, its secondary structure (STRUCTURE), whether
-    it belongs to a motif, and if so where the motif's atoms lie, anywhere and turned in any way. The copies
-    are the rotations (row by row) that make the assembly out of the atoms; one, the identity, is no symmetry.
+    Context has the columns of what is shown. The copies are the rotations (row by row) that make the assembly
+    out of the atoms; one, the identity, is no symmetry.
     Rotation-equivariant; x̂0 has its centre of mass, that of the whole assembly, at zero.
 
+    >>> from polydiff_protein.context import CONTEXT
     >>> network = BackboneNetwork({}, width=16, vectors=8, depth=2, heads=2, pairs=8)
     >>> x = {"atoms": torch.randn(2, 10, 3, 3), "context": torch.zeros(2, 10, CONTEXT)}
     >>> x["copies"] = torch.eye(3).reshape(1, 1, 9).expand(2, 1, 9)
@@ -72,18 +70,17 @@ class BackboneNetwork(nn.Module):
         copied = mask.get("copies", torch.ones_like(turns[..., 0, 0], dtype=torch.bool))
         # the whole assembly, one copy after the other; as a sum, which autocast leaves in float32
         atoms = (turns[:, :, None, None] * x["atoms"][:, None, :, :, None]).sum(-1).flatten(1, 2)
-        context = x["context"].repeat(1, copies, 1)
-        chain = context[..., 1] + torch.arange(copies, device=real.device).repeat_interleave(length) * 1000
+        context = Context.unpack(x["context"].repeat(1, copies, 1))
+        chain = context.chain + torch.arange(copies, device=real.device).repeat_interleave(length) * 1000
         everyone = (copied[:, :, None] & real[:, None]).flatten(1)
         atoms, middle = centred_atoms(atoms, everyone)
         ratio = torch.exp(4 * c_noise)[:, None, None, None]  # sigma / alpha
         c = nn.functional.silu(self.noise(c_noise) + self.conditions(cond, batch, c_noise.device))
         modulation = self.modulation(c)
-        place = context[..., 0]
+        place, motif = context.place, context.motif[..., None]
         near = same_chain(chain, everyone)
-        scalars = self.embed(
-            torch.cat([sinusoids(place, 64), sinusoids(near.sum(-1), 64), context[..., 2:7]], dim=-1)
-        )
+        numbers = sinusoids(place, 64), sinusoids(near.sum(-1), 64)
+        scalars = self.embed(torch.cat([*numbers, context.structure, motif], dim=-1))
         both = everyone[:, :, None] & everyone[:, None]
         static = torch.cat([_motif_pairs(context), both[..., None].float()], dim=-1)
         offset = (place[:, None, :] - place[:, :, None]).clamp(-NEAREST, NEAREST).long() + NEAREST
@@ -135,11 +132,10 @@ def local_vectors(atoms: Tensor, near: Tensor) -> Tensor:
     return torch.stack(seen, dim=-1)
 
 
-def _motif_pairs(context: Tensor) -> Tensor:
+def _motif_pairs(context: Context) -> Tensor:
     """(B, N, N, FEATURES + 1): what motif residues see of each other, and whether both belong to it."""
-    both = (context[:, :, None, 6] * context[:, None, :, 6])[..., None]
-    motif = context[..., 7:].reshape(*context.shape[:2], ATOMS, 3)
-    return torch.cat([pair_features(motif) * both, both], dim=-1)
+    both = (context.motif[:, :, None] * context.motif[:, None])[..., None]
+    return torch.cat([pair_features(context.atoms) * both, both], dim=-1)
 
 
 class VectorLinear(nn.Linear):

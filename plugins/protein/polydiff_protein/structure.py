@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polydiff.errors import UsageError
+from polydiff.file_domain import FileExample
 from polydiff_protein.geometry import bonded
 
 Floats = NDArray[np.float32]
@@ -30,7 +30,7 @@ class Atom(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Backbone:
+class Backbone(FileExample):
     """The backbone of one or more protein chains. Immutable; equal when every residue is equal.
 
     coords: float32 (residues, 4, 3) in Å, the atoms N, CA, C and O. sequence: a letter a residue, X where it
@@ -48,6 +48,7 @@ class Backbone:
     (3, 'XXX', [1, 2, 1])
     """
 
+    domain: ClassVar[str] = "polydiff_protein.domain:Proteins"
     coords: Floats
     sequence: str = ""
     chains: tuple[str, ...] = ()
@@ -191,22 +192,6 @@ class Backbone:
 
     def _words(self) -> tuple[Any, ...]:
         return self.sequence, self.chains, self.insertions, self.side_chains
-
-    def save(self, path: str | os.PathLike[str]) -> list[str]:
-        """Write to a file (see `polydiff_protein.files.write`); returns visible notes."""
-        from polydiff_protein.files import write
-
-        return write(self, path)
-
-    def preview(self) -> bytes:
-        """A PNG picture: three views of the trace with its helices and strands."""
-        from polydiff_protein.preview import views
-
-        return views(self)
-
-    def _repr_png_(self) -> bytes:
-        """The preview, for notebooks."""
-        return self.preview()
 
 
 def _counted(chains: Sequence[str]) -> list[int]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.schedules import Schedule
+from polydiff_protein.context import Context
 from polydiff_protein.idealise import APART
 
 NEAREST = 4.2  # Å: of real pairs of Cα three or more apart in the chain one in 2,700 is nearer
@@ -53,7 +54,7 @@ def separated(atoms: Tensor, context: Tensor, real: Tensor, copies: Tensor, near
     to its own, those of other copies of an assembly included."""
     turns = copies.reshape(len(copies), -1, 3, 3)
     count, length = turns.shape[1], atoms.shape[1]
-    place, chain = context[..., 0], context[..., 1]
+    place, chain, *_ = Context.unpack(context)
     along = (place[:, :, None] - place[:, None]).abs()
     close_by = (chain[:, :, None] == chain[:, None]) & (along < APART)
     first = torch.arange(count, device=atoms.device).repeat_interleave(length) == 0

@@ -21,7 +21,7 @@ _REMARK = 99
 _MORE_CHAINS, _MORE_ATOMS = 62, 99_999
 
 
-class Row(NamedTuple):
+class AtomLine(NamedTuple):
     """An atom as files write it. `place`: where its residue stands in its chain, from 1."""
 
     name: str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     score: str
 
 
-def rows(backbone: Backbone) -> Iterator[Row]:
+def rows(backbone: Backbone) -> Iterator[AtomLine]:
     """The atoms, chain by chain."""
     for chain in backbone.chain_ids:
         members = [i for i, name in enumerate(backbone.chains) if name == chain]
@@ -44,7 +44,7 @@ def rows(backbone: Backbone) -> Iterator[Row]:
             atoms = [Atom(name, name[0], tuple(xyz)) for name, xyz in main]
             for atom in (*atoms, *backbone.side_chains.get(i, ())):
                 x, y, z = (_digits(value) for value in atom.xyz)
-                yield Row(
+                yield AtomLine(
                     atom.name, atom.element, _residue(backbone.sequence[i]), chain,
                     int(backbone.numbers[i]), backbone.insertions[i], place, (x, y, z),
                     f"{float(backbone.scores[i]):.2f}",
@@ -132,7 +132,7 @@ def pdb_words(text: str) -> tuple[str, str, list[str]]:
     return identity, " ".join(title.split()), [" ".join(line.split()) for line in found]
 
 
-def _ter(serial: int, row: Row) -> str:
+def _ter(serial: int, row: AtomLine) -> str:
     return f"TER   {serial:5d}      {row.residue:>3} {row.chain}{row.number:4d}{row.insertion:1}"
 
 
@@ -205,7 +205,7 @@ def mmcif_text(backbone: Backbone) -> str:
     return "".join(parts)
 
 
-def _scheme(row: Row, entity: str) -> tuple[str, ...]:
+def _scheme(row: AtomLine, entity: str) -> tuple[str, ...]:
     number = str(row.number)
     return (
         row.chain, entity, str(row.place), row.residue, str(row.place), number, number, row.residue,
@@ -213,7 +213,7 @@ def _scheme(row: Row, entity: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _site(serial: int, row: Row, entity: str) -> tuple[str, ...]:
+def _site(serial: int, row: AtomLine, entity: str) -> tuple[str, ...]:
     return (
         "ATOM", str(serial), row.element.upper(), row.name, ".", row.residue, row.chain, entity,
         str(row.place), row.insertion or "?", *row.xyz, "1.00", row.score, str(row.number), row.residue,

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polydiff.errors import UsageError
+from polydiff.file_domain import FileExample
 
 Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class VideoClip:
+class VideoClip(FileExample):
     """A piece of film. Immutable; equal when rate and every pixel are equal.
 
     frames: uint8 (time, height, width, 3), red, green, blue. fps: frames a second. notes: what was converted
@@ -29,6 +28,7 @@ class VideoClip:
     (8, 64, 48, 1.0)
     """
 
+    domain: ClassVar[str] = "polydiff_video.domain:Video"
     frames: Frames
     fps: float
     notes: tuple[str, ...] = ()
@@ -76,25 +76,3 @@ class VideoClip:
 
     def __repr__(self) -> str:
         return f"VideoClip({len(self)} frames of {self.width}x{self.height}, {self.fps:g} fps)"
-
-    def save(self, path: str | os.PathLike[str]) -> list[str]:
-        """Write to a file (see `polydiff_video.files.write`); returns visible notes."""
-        from polydiff_video.files import write
-
-        return write(self, path)
-
-    def preview(self) -> bytes:
-        """A PNG picture: the frames beside each other."""
-        from polydiff_video.preview import filmstrip
-
-        return filmstrip(self)
-
-    def _repr_html_(self) -> str:
-        """The clip for notebooks, as a GIF inside the page."""
-        from polydiff_video.files import to_gif
-
-        data = base64.b64encode(to_gif(self)).decode("ascii")
-        return (
-            f"<div>{len(self)} frames, {self.fps:g} fps</div>"
-            f'<img src="data:image/gif;base64,{data}" style="image-rendering:pixelated"/>'
-        )

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from polydiff.conditions import Categorical, Condition
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
-from polydiff_video.masking import OFTEN, Way
+from polydiff_video.training_view import OFTEN, Way
 
 MOST_FRAMES = 1024
 _MOST_CHOICES = 256
@@ -58,7 +58,7 @@ class VideoConfig(Strict):
     """A model of clips. frames: how many it sees together. fps: their rate. cyclic: whether a clip goes over
     into its own beginning, as the steps of a walk do. mirror: whether a mirrored clip is as good. palette:
     the colours of the data as hexadecimal numbers, where they are few. given: the ways in which frames are
-    given in training, of polydiff_video.masking. judge: the shipped judge that evaluates it.
+    given in training, of polydiff_video.training_view. judge: the shipped judge that evaluates it.
     """
 
     codec: CodecConfig = CodecConfig()

@@ -13,7 +13,7 @@ def context_of(tokens: Tensor, given: Tensor, cycle: int | None, phase: float = 
 
     Args:
         tokens: (frames · patches, channels). given: (frames,) bool.
-        cycle: frames of a cycle, None where clips are none. phase, pace: see Lesson.
+        cycle: frames of a cycle, None where clips are none. phase, pace: see TrainingView.
 
     Returns (frames · patches, channels + 1 + PHASES).
     """

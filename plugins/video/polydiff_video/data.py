@@ -21,7 +21,7 @@ _HELD_BYTES = 2**28  # clips stay in memory up to this size in all, and are read
 
 
 def read_dataset(
-    path: str | Path,
+    folder: str | Path,
     pattern: str | None = None,
     *,
     labels: Iterable[str] | None = None,
@@ -32,7 +32,7 @@ def read_dataset(
     """Labelled clips.
 
     Args:
-        path: a folder of clips or of folders of frames (labels as polydiff.dataset.labelled_files has it),
+        folder: a folder of clips or of folders of frames (labels as polydiff.dataset.labelled_files has it),
             one clip, the sheets of Sprites, or the table of handwritten digits (`*.csv.gz`) that moving
             digits are made from.
         pattern: names of files, such as "{action}_{take}".
@@ -44,7 +44,7 @@ def read_dataset(
 
     What cannot be read is skipped and named in the report. Raises UsageError where nothing is left.
     """
-    path = Path(path)
+    path = Path(folder)
     if path.is_dir() and is_sprites(path):
         found = read_sprites(path, split)
     elif path.name.endswith(".csv.gz"):

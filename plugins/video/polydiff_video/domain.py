@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from polydiff.conditions import ConditionSet
 from polydiff.dataset import Dataset
-from polydiff.domain import Domain, Metric, SampleRequest
+from polydiff.domain import ConfiguredDomain, Metric, SampleRequest
 from polydiff.errors import UsageError
-from polydiff.support.settings import merged
+from polydiff.file_domain import FileDomain, Format
 from polydiff_video import files, regions
 from polydiff_video.blocks import blocks, whole_windows
 from polydiff_video.clip import VideoClip
 from polydiff_video.config import MOST_FRAMES, VideoConfig, VideoOptions
 from polydiff_video.convert import enlarged, fit_into, snapped
 from polydiff_video.data import read_dataset
-from polydiff_video.masking import Lesson, draw_given
+from polydiff_video.training_view import TrainingView, draw_given
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from polydiff_video.codec import Codec
 
 
-class Video(Domain):
+class Video(ConfiguredDomain, FileDomain):
     """Short clips. The state is {"frames": tokens of all patches of all frames, "context": the clean tokens
     of the frames that are given, and where in its cycle each frame lies}; the context is carried, never
     noised, as is "made", the places of the other frames, which a network that moves pixels is told.
@@ -42,21 +40,15 @@ class Video(Domain):
     name: ClassVar[str] = "video"
     Config = VideoConfig
     Options = VideoOptions
-    suffixes = files.SUFFIXES
+    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write))
+    picture = "polydiff_video.preview:filmstrip"
+    sheet = "polydiff_video.preview:contact_sheet"
+    notebook = "polydiff_video.preview:moving"
+    inherit = ("codec", "network", "frames", "fps", "cyclic", "mirror", "given", "judge")
     tolerance = 12.0  # mean difference in steps of 8 bits: H.264 halves colours, components are truncated
     capabilities = frozenset({"variation", "inpaint", "variable"})
     reads_folders = True
     label = "label"
-
-    # --- files ------------------------------------------------------------------------------------------
-
-    def load(self, path: str | Path) -> VideoClip:
-        """Read a film, a moving picture or a folder of pictures."""
-        return files.read(path)
-
-    def save(self, example: VideoClip, path: str | Path) -> list[str]:
-        """Write a film; the notes of the clip come first."""
-        return [*example.notes, *files.write(example, path)]
 
     # --- tensors ----------------------------------------------------------------------------------------
 
@@ -71,26 +63,23 @@ class Video(Domain):
         """The clip in frames of the model's size."""
         return fit_into(clip, self.config.codec.width, self.config.codec.height)
 
-    def encode(self, examples: Sequence[VideoClip | Lesson]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
+    def encode(
+        self, examples: Sequence[VideoClip | TrainingView]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        from polydiff.support.padding import pad_examples
 
         rows = [self._encoded(example) for example in examples]
-        state, mask = {}, {}
-        for name in self.processes():
-            values = [row[name] for row in rows]
-            state[name] = pad_sequence(values, batch_first=True)
-            lengths = torch.tensor([len(value) for value in values])
-            mask[name] = torch.arange(state[name].shape[1]) < lengths[:, None]
-        return state, mask
+        padded = {name: pad_examples([row[name] for row in rows]) for name in self.processes()}
+        state = {name: batch for name, (batch, _) in padded.items()}
+        return state, {name: real for name, (_, real) in padded.items()}
 
-    def _encoded(self, example: VideoClip | Lesson) -> dict[str, Tensor]:
+    def _encoded(self, example: VideoClip | TrainingView) -> dict[str, Tensor]:
         """The state of one example, unbatched."""
         import torch
 
-        lesson = example if isinstance(example, Lesson) else Lesson(example, (False,) * len(example))
-        tokens = self.codec.encode(torch.tensor(self.fitted(lesson.clip).frames))
-        return {"frames": tokens, **self._told(tokens, lesson.given, lesson.phase, lesson.pace)}
+        view = example if isinstance(example, TrainingView) else TrainingView.free(example)
+        tokens = self.codec.encode(torch.tensor(self.fitted(view.clip).frames))
+        return {"frames": tokens, **self._told(tokens, view.given, view.phase, view.pace)}
 
     def _told(
         self, tokens: Tensor, given: Sequence[bool], phase: float = 0, pace: float = 1
@@ -133,9 +122,6 @@ class Video(Domain):
 
         size = config.width, config.depth, config.heads
         return VideoTransformer(codec.channels, codec.patches, self.config.frames, widths, *size)
-
-    def conditions(self) -> ConditionSet:
-        return ConditionSet(self.config.conditions)
 
     # --- sizes ------------------------------------------------------------------------------------------
 
@@ -191,22 +177,20 @@ class Video(Domain):
         from polydiff.engine.noise import derived_seed
 
         window, length = self.config.frames, whole_windows(self.frames(request), self.config.frames)
-        if length == window or (request.source is not None and not _kept(request)):
+        if length == window or (request.source is not None and not request.inpaints):
             return (yield from super().parts(request))
         height, width = self.config.codec.height, self.config.codec.width
-        start = Lesson(
-            VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps), (False,) * length
-        )
-        lesson = self._placed(request) if _kept(request) else start
-        frames, known = lesson.clip.frames.copy(), np.array(lesson.given)
+        black = VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps)
+        view = self._placed(request) if request.inpaints else TrainingView.free(black)
+        frames, known = view.clip.frames.copy(), np.array(view.given)
         for number, block in enumerate(blocks(known, window)):
             clip = VideoClip(frames[block], self.config.fps)
-            phase = lesson.phase + block.start * lesson.pace
+            phase = view.phase + block.start * view.pace
             made = yield replace(
                 request,
                 seed=derived_seed(request.seed, "block", number),
                 options=VideoOptions(frames=window),
-                source=Lesson(clip, tuple(known[block].tolist()), phase, lesson.pace),
+                source=TrainingView(clip, tuple(known[block].tolist()), phase, view.pace),
                 keep="given",
                 redo=None,
             )
@@ -214,14 +198,14 @@ class Video(Domain):
             known[block] = True
         return self.finish(VideoClip(frames, self.config.fps), request)
 
-    def _placed(self, request: SampleRequest) -> Lesson:
+    def _placed(self, request: SampleRequest) -> TrainingView:
         """The source's frames where they stand in the result (gaps repeat the frame before), and which are
         kept."""
         source, slow = request.source, request.options.slow
-        if isinstance(source, Lesson):
+        if isinstance(source, TrainingView):
             return source
         length = whole_windows(self.frames(request), self.config.frames)
-        if _kept(request):
+        if request.inpaints:
             given = self.kept_frames(request)
         elif slow > 1:
             raise UsageError("slow needs the frames to keep: add --keep all.")
@@ -235,7 +219,7 @@ class Video(Domain):
         places = np.arange(length) // slow
         frames = self.fitted(source).frames[places.clip(max=len(source) - 1)]
         pace = 1.0 if slow == 1 else self.config.fps / (source.fps * slow)
-        return Lesson(replace(source, frames=frames), tuple(given.tolist()), 0, pace)
+        return TrainingView(replace(source, frames=frames), tuple(given.tolist()), 0, pace)
 
     def kept_frames(self, request: SampleRequest) -> np.ndarray:
         """(length,) True where a frame of the result is one of the source that is kept."""
@@ -264,7 +248,7 @@ class Video(Domain):
         if isinstance(request.source, VideoClip):
             source = self.fitted(request.source)
             fps, notes = source.fps, (*(f"source: {note}" for note in source.notes), *notes)
-            if _kept(request):
+            if request.inpaints:
                 kept = np.flatnonzero(self.kept_frames(request)[:wanted])
                 frames = frames.copy()
                 frames[kept] = source.frames[kept // options.slow]
@@ -273,18 +257,7 @@ class Video(Domain):
 
     # --- data -------------------------------------------------------------------------------------------
 
-    @classmethod
-    def dataset(
-        cls,
-        folder: str | Path,
-        pattern: str | None = None,
-        labels: Iterable[str] | None = None,
-        split: str = "train",
-        window: int = 0,
-        clips: int | None = None,
-    ) -> Dataset:
-        """See polydiff_video.data.read_dataset."""
-        return read_dataset(folder, pattern, labels=labels, split=split, window=window, clips=clips)
+    dataset = staticmethod(read_dataset)
 
     @classmethod
     def configure(cls, dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
@@ -293,16 +266,10 @@ class Video(Domain):
 
         return config_of(dataset, overrides)
 
-    @classmethod
-    def fine_tuned(cls, config: VideoConfig, dataset: Dataset, overrides: Mapping[str, Any]) -> VideoConfig:
-        """Size, components and network as they were; labels and palette of the new data."""
-        inherited = config.model_dump(mode="json", exclude={"conditions", "palette"})
-        return cls.configure(dataset, merged(inherited, overrides))
-
     def augment(
         self, example: VideoClip, conditions: Mapping[str, Any], seed: int
-    ) -> tuple[Lesson, Mapping[str, Any]]:
-        """A lesson: a window of the clip, begun anywhere in its cycle, with random frames given."""
+    ) -> tuple[TrainingView, Mapping[str, Any]]:
+        """A training view: a window of the clip, begun anywhere in its cycle, with random frames given."""
         rng = np.random.default_rng(seed)
         frames, window = example.frames, self.config.frames
         phase = int(rng.integers(0, window)) if self.config.cyclic and rng.random() < 0.5 else 0
@@ -313,7 +280,7 @@ class Video(Domain):
             frames = frames[start : start + window]
         if self.config.mirror and rng.random() < 0.5:
             frames = frames[:, :, ::-1]
-        return Lesson(
+        return TrainingView(
             replace(example, frames=frames), draw_given(len(frames), rng, self.config.given), phase
         ), conditions
 
@@ -336,15 +303,3 @@ class Video(Domain):
         from polydiff_video.evaluation import evaluate
 
         return evaluate(self, samples, reference)
-
-    def preview(self, example: VideoClip) -> bytes:
-        return example.preview()
-
-    def contact_sheet(self, examples: Sequence[VideoClip], titles: Sequence[str]) -> bytes:
-        from polydiff_video.preview import contact_sheet
-
-        return contact_sheet(examples, titles)
-
-
-def _kept(request: SampleRequest) -> bool:
-    return request.keep is not None or request.redo is not None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polydiff.nn.transformer import Block, rotary_angles
 from polydiff_video.motion import matched, moved
-from polydiff_video.network import PHASES, WindowedNetwork
+from polydiff_video.network import PHASES, Window, WindowedNetwork
 
 GROUPS = 8
 HEADS = 4
@@ -95,15 +95,8 @@ class MotionNetwork(WindowedNetwork):
             self.shift.weight.mul_(0.3)
             self.shift.bias.copy_(-0.5 * (places / (2 + _FIRST_SPEED * away[:, None])).square().flatten())
 
-    def seen(
-        self,
-        tokens: Tensor,
-        context: Tensor,
-        c: Tensor,
-        c_noise: Tensor,
-        real: Tensor | None,
-        made: Tensor | None = None,
-    ) -> Tensor:
+    def seen(self, view: Window) -> Tensor:
+        tokens, context, c, c_noise, real, made = view
         batch, length, channels = tokens.shape
         missing = self.window * self.patches - length  # below 0: what is beyond a window is padding
         if real is not None:

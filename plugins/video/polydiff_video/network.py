@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,23 @@ from polydiff.nn.embeddings import ConditionEmbedding, NoiseEmbedding, sinusoids
 from polydiff.nn.transformer import Block, NoiseFilter, rotary_angles
 
 PHASES = 8  # features that say where in its cycle a frame lies
+
+
+class Window(NamedTuple):
+    """What a network sees at once: `frames` of a clip (of at most a window's length), all their patches.
+
+    tokens: (B, frames · patches, channels), noisy. context: (B, frames · patches, channels + 1 + PHASES).
+    c: (B, width), the noise level and the conditions; c_noise: (B,), the level itself. real: (B, frames ·
+    patches) bool, which tokens are no padding, None where all are. made: (B, made) int64, which frames are
+    not given (the window's length for none), None where any may not be.
+    """
+
+    tokens: Tensor
+    context: Tensor
+    c: Tensor
+    c_noise: Tensor
+    real: Tensor | None = None
+    made: Tensor | None = None
 
 
 class WindowedNetwork(nn.Module, ABC):
@@ -41,17 +59,19 @@ class WindowedNetwork(nn.Module, ABC):
         size = self.window * self.patches
         starts = range(0, max(length - size, 0) + 1, max(self.window // 2, 1) * self.patches)
         if len(starts) == 1:
-            return {"frames": self.seen(tokens, context, c, c_noise, real, _made(x, mask, self.window))}
+            made = _made(x, mask, self.window)
+            return {"frames": self.seen(Window(tokens, context, c, c_noise, real, made))}
         total, count = torch.zeros_like(tokens), torch.zeros_like(tokens[..., :1])
         for start in starts:
             piece = slice(start, start + size)
             if real is None:
                 weight = torch.ones_like(tokens[:, :1, :1])
-                answer = self.seen(tokens[:, piece], context[:, piece], c, c_noise, None)
+                answer = self.seen(Window(tokens[:, piece], context[:, piece], c, c_noise))
             else:  # a window that reaches into padding has no say, so that company changes nothing
                 inside = real[:, piece]
                 counts = inside.all(1, keepdim=True) if start else torch.ones_like(inside[:, :1])
-                answer = self.seen(tokens[:, piece], context[:, piece], c, c_noise, inside | ~counts)
+                view = Window(tokens[:, piece], context[:, piece], c, c_noise, inside | ~counts)
+                answer = self.seen(view)
                 weight = counts[..., None].to(answer.dtype)
             total[:, piece] += answer * weight
             count[:, piece] += weight
@@ -59,19 +79,8 @@ class WindowedNetwork(nn.Module, ABC):
         return {"frames": output if real is None else output * real[..., None].to(output.dtype)}
 
     @abstractmethod
-    def seen(
-        self,
-        tokens: Tensor,
-        context: Tensor,
-        c: Tensor,
-        c_noise: Tensor,
-        real: Tensor | None,
-        made: Tensor | None = None,
-    ) -> Tensor:
-        """The answer for one window of at most `window` frames; c (B, width) is the noise level and the
-        conditions, c_noise (B,) the level itself, real (B, window · patches) says which tokens are no
-        padding, made (B, made) int64 which frames are not given (`window` for none), None where any may not
-        be."""
+    def seen(self, view: Window) -> Tensor:
+        """The answer for one window, (B, frames · patches, channels)."""
 
 
 def _made(x: Mapping[str, Tensor], mask: Mapping[str, Tensor], window: int) -> Tensor | None:
@@ -121,15 +130,8 @@ class VideoTransformer(WindowedNetwork):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def seen(
-        self,
-        tokens: Tensor,
-        context: Tensor,
-        c: Tensor,
-        c_noise: Tensor,
-        real: Tensor | None,
-        made: Tensor | None = None,
-    ) -> Tensor:
+    def seen(self, view: Window) -> Tensor:
+        tokens, context, c, _, real, _ = view
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         hidden = self.read(torch.cat([tokens, context], dim=-1))

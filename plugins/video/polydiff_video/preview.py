@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from polydiff_video.clip import VideoClip
+from polydiff_video.files import to_gif
 
 _MOST, _LEAST_SIDE, _GAP, _TITLE = 12, 96, 2, 14
 
@@ -29,6 +31,15 @@ def contact_sheet(clips: Sequence[VideoClip], titles: Sequence[str]) -> bytes:
         sheet.paste(Image.fromarray(strip), (0, top + _TITLE))
         top += strip.shape[0] + _TITLE
     return _png(np.asarray(sheet))
+
+
+def moving(clip: VideoClip) -> str:
+    """The clip for notebooks, as a GIF inside the page."""
+    data = base64.b64encode(to_gif(clip)).decode("ascii")
+    return (
+        f"<div>{len(clip)} frames, {clip.fps:g} fps</div>"
+        f'<img src="data:image/gif;base64,{data}" style="image-rendering:pixelated"/>'
+    )
 
 
 def _strip(clip: VideoClip) -> np.ndarray:

@@ -11,15 +11,15 @@ from polydiff.domain import SampleRequest
 from polydiff.errors import UsageError
 from polydiff_protein import contigs
 from polydiff_protein.config import FEWEST, MOST_RESIDUES, ProteinConfig, ProteinOptions, length_range
-from polydiff_protein.lesson import LETTERS, UNKNOWN
 from polydiff_protein.structure import Backbone
 from polydiff_protein.symmetry import rotations
+from polydiff_protein.training_view import LETTERS, UNKNOWN
 
 NEW = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class ResolvedRequest:
     """A design of n residues.
 
     places: int (n,), the residue of the source that stands there, or NEW. kept: bool (n,), whether its atoms
@@ -42,7 +42,7 @@ class Task:
         return len(self.places)
 
 
-def task_of(request: SampleRequest, config: ProteinConfig) -> Task:
+def resolve(request: SampleRequest, config: ProteinConfig) -> ResolvedRequest:
     """Raises UsageError in one line for what does not go together or cannot be."""
     options: ProteinOptions = request.options
     copies = rotations(options.symmetry)
@@ -66,7 +66,7 @@ def task_of(request: SampleRequest, config: ProteinConfig) -> Task:
     if len(copies) > 1 and request.source is not None:
         raise UsageError("symmetry makes new assemblies: leave the source out, or the symmetry.")
     structure = _structure(options.structure, len(places))
-    return Task(places, kept, chains, numbers, along, structure, copies, contig)
+    return ResolvedRequest(places, kept, chains, numbers, along, structure, copies, contig)
 
 
 def along_chains(backbone: Backbone) -> NDArray[np.int_]:

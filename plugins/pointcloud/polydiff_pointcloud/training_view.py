@@ -1,9 +1,9 @@
 """What a network is shown of a shape in training: some points given, some to be made.
 
-In half the lessons nothing is given (generation). Else the shape is cut by a plane or a piece of it is taken
+In half of the views nothing is given (generation). Else the shape is cut by a plane or a piece of it is taken
 away, and what is left is given, thinned or whole (completion); or some points from everywhere are given
 (upsampling). So that a scan may be completed whose full size nobody knows, the cube is that of the given
-points in half of those lessons.
+points in half of those views.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST = 2.0  # a shape may reach so far beyond the cube of its given points
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingView:
     """A cloud, which of its points are given, and the cube that it is seen in."""
 
     cloud: PointCloud
@@ -28,17 +28,17 @@ class Lesson:
     frame: Frame
 
     @classmethod
-    def free(cls, cloud: PointCloud) -> Lesson:
+    def free(cls, cloud: PointCloud) -> TrainingView:
         """Nothing is given, and the cube is the cloud's own."""
         return cls(cloud, np.zeros(len(cloud), bool), cloud.cube)
 
 
-def draw_lesson(cloud: PointCloud, rng: np.random.Generator) -> Lesson:
-    """A lesson of this cloud; at least one point is never given."""
-    lesson = Lesson.free(cloud)
+def draw_view(cloud: PointCloud, rng: np.random.Generator) -> TrainingView:
+    """A view of this cloud; at least one point is never given."""
+    view = TrainingView.free(cloud)
     if rng.random() < 0.5 or len(cloud) < 8:
-        return lesson
-    points = lesson.frame.into(cloud.points)
+        return view
+    points = view.frame.into(cloud.points)
     share, kind = rng.uniform(0.15, 0.9), rng.random()
     if kind < 0.4:  # a plane of any direction, the axes as often as the rest
         direction = (
@@ -54,8 +54,8 @@ def draw_lesson(cloud: PointCloud, rng: np.random.Generator) -> Lesson:
     if kind >= 0.7 or rng.random() < 0.4:
         given &= rng.random(len(points)) < rng.uniform(0.05, 0.8)
     if given.sum() < 4 or given.all():
-        return lesson
+        return view
     own = Frame.around(cloud.points[given])
-    if rng.random() < 0.5 and own.half * LARGEST >= lesson.frame.half:
-        return Lesson(cloud, given, own)
-    return Lesson(cloud, given, lesson.frame)
+    if rng.random() < 0.5 and own.half * LARGEST >= view.frame.half:
+        return TrainingView(cloud, given, own)
+    return TrainingView(cloud, given, view.frame)

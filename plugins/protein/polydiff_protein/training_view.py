@@ -1,6 +1,6 @@
 """What the network is shown of a backbone besides its noisy atoms: numbering, secondary structure, a motif.
 
-In most lessons nothing is shown but the numbering. In some the secondary structure is, of all residues or of
+In most views nothing is shown but the numbering. In some the secondary structure is, of all residues or of
 stretches; in some a motif is, one to three stretches whose shape is given and whose place is not.
 """
 
@@ -18,7 +18,7 @@ UNKNOWN = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingView:
     """A backbone and what is shown of it. structure: int (residues,), an index into LETTERS or UNKNOWN.
     motif: bool (residues,), whose shape is shown."""
 
@@ -27,31 +27,31 @@ class Lesson:
     motif: NDArray[np.bool_]
 
     @classmethod
-    def free(cls, backbone: Backbone) -> Lesson:
+    def free(cls, backbone: Backbone) -> TrainingView:
         """Nothing is shown."""
         n = len(backbone)
         return cls(backbone, np.full(n, UNKNOWN), np.zeros(n, bool))
 
 
-def draw_lesson(
+def draw_view(
     backbone: Backbone,
     structure: NDArray[np.int_],
     rng: np.random.Generator,
     shown_structure: float,
     shown_motif: float,
-) -> Lesson:
-    """A lesson of a backbone whose secondary structure is known; at least a fifth is never in a motif."""
-    lesson = Lesson.free(backbone)
+) -> TrainingView:
+    """A view of a backbone whose secondary structure is known; at least a fifth is never in a motif."""
+    view = TrainingView.free(backbone)
     if rng.random() < shown_structure:
         shown = structure.copy()
         if rng.random() < 0.5:
             shown[~stretches(len(backbone), rng, 1 + len(backbone) // 16)] = UNKNOWN
-        lesson = replace(lesson, structure=shown)
+        view = replace(view, structure=shown)
     if rng.random() < shown_motif:
         motif = stretches(len(backbone), rng, int(rng.integers(1, 4)))
         if motif.mean() <= 0.8:
-            lesson = replace(lesson, motif=motif)
-    return lesson
+            view = replace(view, motif=motif)
+    return view
 
 
 def stretches(length: int, rng: np.random.Generator, count: int) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ OFTEN: dict[Way, float] = {"none": 0.4, "first": 0.24, "last": 0.09, "ends": 0.0
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingView:
     """A clip to learn from or to complete: its frames, which of them are given, where in its cycle it begins,
     and how many of the model's frames one of its frames is apart from the next."""
 
@@ -28,6 +28,11 @@ class Lesson:
     given: tuple[bool, ...]
     phase: float = 0
     pace: float = 1
+
+    @classmethod
+    def free(cls, clip: VideoClip) -> TrainingView:
+        """No frame is given."""
+        return cls(clip, (False,) * len(clip))
 
 
 def draw_given(frames: int, rng: np.random.Generator, ways: Sequence[Way] = tuple(OFTEN)) -> tuple[bool, ...]:

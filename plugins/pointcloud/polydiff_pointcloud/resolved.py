@@ -22,7 +22,7 @@ MOST_VARIED = 32_768
 
 
 @dataclass(frozen=True)
-class Task:
+class ResolvedRequest:
     """What the network is to do in a cube of the user's space. seen: the points that it is shown, or None.
     given: bool (places,), which places of the state are theirs; the rest is made. kept: bool, which points of
     the source stay, or None where none does."""
@@ -44,11 +44,11 @@ class Task:
         return points
 
 
-def task_of(request: SampleRequest, config: PointCloudConfig) -> Task:
+def resolve(request: SampleRequest, config: PointCloudConfig) -> ResolvedRequest:
     """Raises UsageError in one line where nothing is kept, or nothing left to be made."""
     source, wanted = request.source, request.options.points
     if source is None:
-        return Task(Frame(), np.zeros(wanted or config.points, bool))
+        return ResolvedRequest(Frame(), np.zeros(wanted or config.points, bool))
     box = corners(request.options.within) if request.options.within else None  # the options have checked it
     frame = source.cube if box is None else Frame.around(box)
     if request.keep is None and request.redo is None:
@@ -58,7 +58,7 @@ def task_of(request: SampleRequest, config: PointCloudConfig) -> Task:
                 "to add points, keep those that are there (--keep all)."
             )
         most = MOST_VARIED if request.target is None else min(len(request.target), config.points)
-        return Task(frame, np.zeros(wanted or min(len(source), most), bool))
+        return ResolvedRequest(frame, np.zeros(wanted or min(len(source), most), bool))
     kept = kept_points(request)
     count, removed = int(kept.sum()), int((~kept).sum())
     if wanted is None:  # what was taken away comes back; where nothing was, as much again
@@ -72,7 +72,7 @@ def task_of(request: SampleRequest, config: PointCloudConfig) -> Task:
         )
     seen = source[kept].thinned(MOST_SEEN, request.seed)
     in_place = made == removed and len(seen) == count
-    return Task(frame, kept if in_place else np.arange(len(seen) + made) < len(seen), seen, kept)
+    return ResolvedRequest(frame, kept if in_place else np.arange(len(seen) + made) < len(seen), seen, kept)
 
 
 def kept_points(request: SampleRequest) -> NDArray[np.bool_]:
