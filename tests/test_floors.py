@@ -17,6 +17,7 @@ FLOORS = (
     ("conditions", "dataset", "spec", "support", "engine"),
     ("nn", "hookspecs"),
     ("domain",),
+    ("file_domain",),
     ("evaluation", "training", "runtime", "calibration"),
     ("plugins",),
     ("models",),
@@ -28,7 +29,7 @@ FLOORS = (
 #: (room, what it may import of its own floor): settings and files serve the others
 ADJOINING = {("conditions", "support"), ("dataset", "support"), ("dataset", "conditions")}
 #: what users and plugin authors import; every other file has a room
-HALL = {"__init__", "__main__", "errors", "domain", "dataset", "spec", "hookspecs", "model"}
+HALL = {"__init__", "__main__", "errors", "domain", "file_domain", "dataset", "spec", "hookspecs", "model"}
 #: rooms that know tensors, errors and how a file is written whole, and nothing else
 TENSORS = ("engine", "training", "runtime", "calibration")
 
