@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from polydiff.errors import UsageError
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 
 ABOUT, WEIGHTS = "judge.json", "weights.safetensors"
 
@@ -25,9 +25,9 @@ ABOUT, WEIGHTS = "judge.json", "weights.safetensors"
 def write_judge(folder: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
     """Write a judge's folder."""
     tensors = {name: x.half() if x.is_floating_point() else x for name, x in network.state_dict().items()}
-    with aside(folder / WEIGHTS) as temporary:
+    with atomic_write(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary)
-    with aside(folder / ABOUT) as temporary:
+    with atomic_write(folder / ABOUT) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
