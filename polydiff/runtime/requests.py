@@ -19,9 +19,9 @@ from polydiff.engine.processes.base import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.runtime.crew import Crew
 from polydiff.runtime.memory import halved_to_fit
-from polydiff.runtime.packing import RATIO, Ladder, together
+from polydiff.runtime.packing import RATIO, Ladder, run_batched
+from polydiff.runtime.thread_team import ThreadTeam
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ def sample_jobs(
     """As `sample_requests`, for what is made in several parts: a job yields a request, is sent its state and
     returns what it made, which is yielded in the order of the jobs.
 
-    threads: of micro-batches of one, at most so many are made side by side, see `crew`. The denoiser and the
+    threads: of micro-batches of one, at most so many are made side by side, see `thread_team`. The denoiser and the
     callbacks are then called from several threads. inference, loop: see `sample_batch`.
     """
     size = default_batch_size(device) if batch_size is None else batch_size
@@ -133,10 +133,10 @@ def sample_jobs(
         return made(checked, batch=[request])[0]
 
     if size > 1 or threads == 1:
-        yield from together(jobs, halved_to_fit(run), padded, size)
+        yield from run_batched(jobs, halved_to_fit(run), padded, size)
     else:
-        with Crew(one, threads, _numbers) as crew:
-            yield from together(jobs, crew, padded, threads, width=lambda: crew.width)
+        with ThreadTeam(one, threads, _numbers) as team:
+            yield from run_batched(jobs, team, padded, threads, next_size=lambda: team.size)
 
 
 def _numbers(request: Request) -> float:

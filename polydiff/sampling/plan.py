@@ -19,8 +19,8 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.plugins.registry import get_registry
 from polydiff.runtime.captured import finish_for
-from polydiff.runtime.crew import cores
 from polydiff.runtime.requests import Request, alone, sample_jobs
+from polydiff.runtime.thread_team import cores
 from polydiff.sampling.batch_size import checked_batch, settled
 from polydiff.sampling.guidance import Wrap, check_guidance, guided, name_of
 from polydiff.sampling.provenance import Provenance, versions
