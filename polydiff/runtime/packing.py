@@ -17,8 +17,8 @@ A = TypeVar("A")
 T = TypeVar("T")
 Lengths = Mapping[str, int]
 
-#: a rung is at most this many times as long as what is padded to it: less than a fifth of what a network reads
-#: is padding, and lengths from l to L need log(L / l) / log(5 / 4) + 1 rungs
+#: a rung is at most this many times as long as what is padded to it: less than a fifth of what a network
+#: reads is padding, and lengths from l to L need log(L / l) / log(5 / 4) + 1 rungs
 RATIO = 1.25
 #: how many batches of waiting requests to search for similar lengths
 AHEAD = 8

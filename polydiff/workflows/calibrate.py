@@ -15,7 +15,7 @@ from polydiff.calibration.fit import Case, Problem, best_start, check_processes,
 from polydiff.calibration.fit import calibrate as fit
 from polydiff.calibration.point_exact import point_exact
 from polydiff.conditions import Categorical, Real
-from polydiff.engine.guidance import keeping
+from polydiff.engine.guidance import inpaint_from_cond
 from polydiff.engine.loop import sample
 from polydiff.engine.noise import uniform
 from polydiff.engine.schedules import Schedule
@@ -234,7 +234,7 @@ def reference_problem(
         for (_, request), seed, source in zip(plan.asks, seeds, dealt, strict=True)
     ]
     processes = model.domain.processes()
-    denoiser = keeping(plan.denoiser(), processes, model.schedule)
+    denoiser = inpaint_from_cond(plan.denoiser(), processes, model.schedule)
     together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
     def cases() -> Iterator[Case]:

@@ -145,8 +145,9 @@ class Process(Protocol):
     """
 
     @property
-    def strays(self) -> bool:
-        """Whether long steps may lead off the path of `corrupt` to an x0 that is known."""
+    def needs_noised_known(self) -> bool:
+        """Whether inpainting must show the network the known part with noise added: True where long steps may
+        leave the path of `corrupt` to an x0 that is known."""
         return False
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -36,9 +36,10 @@ class Gaussian(Process):
     pose_free: bool = False
 
     @property
-    def strays(self) -> bool:
-        """Not every solver is exact where data is one point. Where only the shape of what is known means
-        something, its place is known in the end only."""
+    def needs_noised_known(self) -> bool:
+        """True unless the process is translation-free: solvers on v leave the exact path to a known x0, so
+        the known part must be shown noised. Without a pose, where the known part lies is settled only at
+        the end."""
         return not (self.centre or self.pose_free)
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

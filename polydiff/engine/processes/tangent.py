@@ -72,8 +72,8 @@ class Tangent(Process, Protocol):
     at, the tangent vector q v, and m."""
 
     @property
-    def strays(self) -> bool:
-        """The flow to a known point begins all at once, where noise is about as large as the space."""
+    def needs_noised_known(self) -> bool:
+        """True: the flow to a known point begins all at once, where noise is about as large as the space."""
         return True
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
