@@ -113,7 +113,7 @@ def _print_gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> None:
 
 
 def _gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if name in gates and gates[name].stands}
+    return {name: value for name, value in figures.items() if name in gates and gates[name].bounded}
 
 
 def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
