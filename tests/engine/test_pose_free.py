@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from polydiff.engine.guidance import inpaint, paste_known
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.processes.base import superposed
 from polydiff.engine.schedules import EDM
 from polydiff.engine.solvers import ddim
+from polydiff.engine.states import superposed
 from polydiff.runtime.requests import Request, sample_requests
 
 SCHEDULE = EDM()

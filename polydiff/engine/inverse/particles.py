@@ -19,14 +19,13 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
-from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.inverse.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.inverse.posterior import Measurement, remaining_variance
 from polydiff.engine.loop import Run, start, step
 from polydiff.engine.noise import Seeds, as_seeds, noise, uniform
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import filled, masked
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import filled, inner, masked
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
 

@@ -20,14 +20,13 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.grids import SIGMA_MIN
-from polydiff.engine.guidance.contrast import entries, inner
 from polydiff.engine.inverse.gradients import scaled
 from polydiff.engine.loop import Run
 from polydiff.engine.nodes import LOWEST_LAMBDA, nodes_at
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import per_sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row
+from polydiff.engine.states import inner, per_sample, real_count
 from polydiff.errors import PolydiffError, UsageError
 
 
@@ -181,7 +180,7 @@ class Flow:
         for name, value in error.items():
             relative, real = value / scale[name], self.mask.get(name)
             total += inner(relative, relative, real)
-            count += entries(value, real)
+            count += real_count(value, real)
         return (total / count).sqrt()
 
 

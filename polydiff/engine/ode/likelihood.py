@@ -21,12 +21,12 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
 from polydiff.engine.grids import SIGMA_MIN
-from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.inverse.gradients import graph, leaves, pull
 from polydiff.engine.nodes import LOWEST_LAMBDA
 from polydiff.engine.noise import Seeds, as_seeds, noise
 from polydiff.engine.ode.adaptive import RK45, Flow, integrate
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import inner
 from polydiff.errors import UsageError
 
 TRACE = "log_density/trace"

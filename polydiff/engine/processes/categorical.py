@@ -36,9 +36,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import Process, Scaling, either, masked, mean_over_real, per_sample
+from polydiff.engine.processes.base import Process, Scaling
 from polydiff.engine.processes.tangent import levels_of
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import either, masked, mean_over_real, per_sample
 from polydiff.engine.table import Level, Row
 from polydiff.errors import UsageError
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from polydiff.engine.processes.base import Process, Scaling, masked
+from polydiff.engine.processes.base import Process, Scaling
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import masked
 from polydiff.engine.table import Row
 
 

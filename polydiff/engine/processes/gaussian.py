@@ -8,17 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import (
-    Process,
-    Scaling,
-    centred,
-    linear_combination,
-    masked,
-    mean_over_real,
-    per_sample,
-    superposed,
-)
+from polydiff.engine.processes.base import Process, Scaling
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import centred, linear_combination, masked, mean_over_real, per_sample, superposed
 from polydiff.engine.table import Row, live
 
 

@@ -38,18 +38,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import (
-    Process,
-    Scaling,
-    either,
-    filled,
-    linear_combination,
-    masked,
-    mean_over_real,
-    noise_ratio,
-    per_sample,
-)
+from polydiff.engine.processes.base import Process, Scaling, noise_ratio
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import either, filled, linear_combination, masked, mean_over_real, per_sample
 from polydiff.engine.table import Level, Levels, Row, live
 from polydiff.errors import UsageError
 
