@@ -173,8 +173,8 @@ def _unused(own: list[Tensor], like: Tensor, used: Sequence[Tensor | None]) -> T
     return own[-1]
 
 
-def apart(answer: State, states: Sequence[Tensor]) -> State:
-    """The answer, copied where it shares memory with a state that is going to be written over."""
+def unaliased(answer: State, states: Sequence[Tensor]) -> State:
+    """The answer, copied where it shares memory with a state that will be overwritten."""
     taken = {state.untyped_storage().data_ptr() for state in states}
     return {
         name: value.clone() if value.untyped_storage().data_ptr() in taken else value
@@ -224,5 +224,5 @@ def finish(
     with torch.no_grad():
         for row in table.rows[run.row :]:
             x0_hat = denoiser(run.seen, t.fill_(row.t), mask, cond)
-            run = move(run, apart(x0_hat, [run.x[name] for name in made]), row, depth, processes, mask, made)
+            run = move(run, unaliased(x0_hat, [run.x[name] for name in made]), row, depth, processes, mask, made)
     return run
