@@ -223,6 +223,7 @@ def finish(
     t = torch.empty(run.seeds.shape, dtype=torch.float64, device=run.seeds.device)
     with torch.no_grad():
         for row in table.rows[run.row :]:
-            x0_hat = denoiser(run.seen, t.fill_(row.t), mask, cond)
-            run = move(run, unaliased(x0_hat, [run.x[name] for name in made]), row, depth, processes, mask, made)
+            answer = denoiser(run.seen, t.fill_(row.t), mask, cond)
+            x0_hat = unaliased(answer, [run.x[name] for name in made])
+            run = move(run, x0_hat, row, depth, processes, mask, made)
     return run

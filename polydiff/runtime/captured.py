@@ -24,7 +24,7 @@ from torch import Tensor
 
 from polydiff.engine import noise
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
-from polydiff.engine.loop import Callback, Finish, Run, unaliased, finish, move
+from polydiff.engine.loop import Callback, Finish, Run, finish, move, unaliased
 from polydiff.engine.processes import Fixed, igso3
 from polydiff.engine.table import Levels, Row, Table
 
@@ -71,8 +71,8 @@ def pack_rows(table: Table, shape: StepShape) -> Tensor:
 
 
 def unpack_row(numbers: Tensor, shape: StepShape) -> tuple[Tensor, Row]:
-    """A row's index and the row, its numbers as tensors of no dimension. What is zero in the whole table stays
-    a float, and nothing is computed for it."""
+    """A row's index and the row, its numbers as tensors of no dimension. What is zero in the whole table
+    stays a float, and nothing is computed for it."""
     place, t, a, p, q, base, c, anchor, *rest = numbers.unbind()
     known: dict[str, Any] = {"c": c} if shape.noisy else {}
     if shape.anchored:
