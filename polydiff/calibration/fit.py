@@ -28,7 +28,7 @@ from torch import Tensor
 from polydiff.calibration.point_exact import PointExact, point_exact
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.loop import Run, sample, step
-from polydiff.engine.processes import Fixed, Gaussian, Process
+from polydiff.engine.processes import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -70,7 +70,7 @@ class Problem:
     @cached_property
     def units(self) -> dict[str, float]:
         """Standard deviation of the ends of each component that is drawn."""
-        drawn = [name for name, process in self.processes.items() if not isinstance(process, Fixed)]
+        drawn = [name for name, process in self.processes.items() if not process.passive]
         values = {name: torch.cat([_real(case, name) for case in self.cases]) for name in drawn}
         return {name: max(float(value.double().std()), 1e-12) for name, value in values.items()}
 
@@ -100,9 +100,11 @@ class Problem:
 def check_processes(processes: Mapping[str, Process]) -> None:
     """Raise a UsageError for a component of a space in which states cannot be subtracted."""
     for name, process in processes.items():
-        if not isinstance(process, Gaussian | Fixed):
+        if not (process.linear or process.passive):
             kind = type(process).__name__
-            raise UsageError(f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned")
+            raise UsageError(
+                f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned"
+            )
 
 
 def distances(problem: Problem, table: Table) -> Tensor:

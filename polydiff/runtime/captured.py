@@ -25,7 +25,7 @@ from torch import Tensor
 from polydiff.engine import noise
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.loop import Callback, Finish, Run, finish, move, unaliased
-from polydiff.engine.processes import Fixed, igso3
+from polydiff.engine.processes import igso3
 from polydiff.engine.table import Levels, Row, Table
 
 #: read-outs that a step has room for, unless a table needs more: no solver's does
@@ -136,7 +136,7 @@ class Step:
         self.denoiser, self.processes = denoiser, processes
         self.x, self.mask, self.cond, self.memory = map(_like, (run.x, mask, cond, run.memory))
         self.seeds = torch.empty_like(run.seeds)
-        self._moving = [name for name, process in processes.items() if not isinstance(process, Fixed)]
+        self._moving = [name for name, process in processes.items() if not process.passive]
         self.numbers = torch.empty(14 + shape.depth, dtype=torch.float64, device=run.seeds.device)
         _, some = unpack_row(torch.ones_like(self.numbers), shape)
         self.h: dict[str, tuple[Tensor, ...]] = {name: () for name in processes}

@@ -103,7 +103,7 @@ def fit(
     objective = Objective(processes, schedule, config, sigma_data, null or {}, rank, ranks)
     learned = objective.learned
     if not learned:
-        raise UsageError("Every component is Fixed: there is nothing to learn.")
+        raise UsageError("Every component is passive: there is nothing to learn.")
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )

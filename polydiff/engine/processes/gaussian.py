@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class Gaussian(Process):
     `pose_free` says that the nodes are points in space, or several each, (B, N, ..., 3), whose pose as a
     whole means nothing: what is known of a sample is turned and moved to where the model draws it.
     """
+
+    linear: ClassVar[bool] = True
 
     centre: bool = False
     pose_free: bool = False
@@ -51,6 +54,10 @@ class Gaussian(Process):
 
     def noiseless(self, x0: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         return x0 * per_sample(schedule.alpha(t), x0)
+
+    def dimensions(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        free = super().dimensions(x, mask)
+        return (free - x[0, 0].numel()).clamp(min=0) if self.centre else free
 
     def network_input(self, x: Tensor, scaling: Scaling) -> Tensor:
         return x * per_sample(scaling.into, x)
