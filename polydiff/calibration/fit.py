@@ -58,14 +58,14 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A denoiser and the cases that a table is fitted to. together: samples in one network call, at most,
-    where tables that differ are run at once."""
+    """A denoiser and the cases that a table is fitted to. at_once: samples in one network call, at most,
+    where different tables are run in one batch."""
 
     denoiser: Denoiser
     processes: Mapping[str, Process]
     schedule: Schedule
     cases: tuple[Case, ...]
-    together: int = 1
+    at_once: int = 1
 
     @cached_property
     def units(self) -> dict[str, float]:
@@ -102,9 +102,7 @@ def check_processes(processes: Mapping[str, Process]) -> None:
     for name, process in processes.items():
         if not (process.linear or process.passive):
             kind = type(process).__name__
-            raise UsageError(
-                f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned"
-            )
+            raise UsageError(f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned")
 
 
 def distances(problem: Problem, table: Table) -> Tensor:
@@ -206,7 +204,7 @@ def _normal_equations(
 
 def _run_out(problem: Problem, case: Case, runs: Sequence[Run], tables: Sequence[Table]) -> list[Run]:
     """Runs of one case, each under its own table, after their last rows."""
-    runs, size = list(runs), max(1, problem.together // len(case.run.seeds))
+    runs, size = list(runs), max(1, problem.at_once // len(case.run.seeds))
     for row in range(tables[0].nfe):
         ready = [i for i, run in enumerate(runs) if run.row == row]
         for group in (ready[first : first + size] for first in range(0, len(ready), size)):
