@@ -62,7 +62,7 @@ SOLVERS: dict[str, Callable[[Model, int], Table | None]] = {
     "calibrated": calibrated,
     "dpmpp-2": known("dpmpp", "uniform_log_snr", order=2),
     "unipc-3": known("unipc", "uniform_log_snr", order=3),
-    "iPNDM-3": known("adams", "karras", weights="uniform"),
+    "iPNDM-3": known("ipndm", "karras"),
     "heun": known("heun", "karras"),
     "ddim": known("ddim", "karras"),
 }

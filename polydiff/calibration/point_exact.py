@@ -78,7 +78,8 @@ class PointExact:
 
     def with_noise_scale(self, noise_scale: float) -> PointExact:
         """With the noise multiplied by `noise_scale` from the first row on, as in the states of
-        `ddpm(noise_scale=)` after a few steps: Gaussian data of deviation s comes out with noise_scale · s in both."""
+        `ddpm(noise_scale=)` after a few steps: Gaussian data of deviation s comes out with noise_scale · s in
+        both."""
         lower = math.log(noise_scale)
         return replace(self, scales=tuple(scale + lower * (i == 0) for i, scale in enumerate(self.scales)))
 

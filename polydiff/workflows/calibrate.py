@@ -40,8 +40,8 @@ PATIENCE = 8
 
 #: the solvers, with options, that a fit may start from
 START_SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    *[("adams", {"order": order, "weights": "exponential"}) for order in (2, 3, 4)],
-    *[("adams", {"order": order, "weights": "uniform"}) for order in (3, 4)],  # iPNDM
+    *[("adams", {"order": order, "readout": "eps"}) for order in (2, 3, 4)],
+    *[("ipndm", {"order": order}) for order in (3, 4)],
     *[("unipc", {"order": order}) for order in (2, 3)],
     *[("dpmpp", {"order": order}) for order in (2, 3)],
     ("deis", {}),

@@ -140,9 +140,7 @@ def sample_particles(
         raise UsageError(f"count must be at least 1, got {count}")
     for name, process in processes.items():
         if not (process.linear or process.passive):
-            raise UsageError(
-                f"particles need Gaussian components, and {name!r} is {type(process).__name__}"
-            )
+            raise UsageError(f"particles need Gaussian components, and {name!r} is {type(process).__name__}")
     own = as_seeds(seeds, device)
     mask, cond = _repeated(mask, count), _repeated(cond, count)
     init, many = _repeated(init, count), particle_seeds(own, count)
