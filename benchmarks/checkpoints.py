@@ -28,7 +28,7 @@ from polydiff.model import Model
 from polydiff.models.calibrated import SavedTable
 from polydiff.models.refs import HUB
 from polydiff.plugins.registry import get_registry
-from polydiff.workflows.calibrate import noise_scale_of, quieter, reference_problem
+from polydiff.workflows.calibrate import noise_scale_of, reference_problem, with_noise_scale
 
 CALLS = (3, 5, 8, 10, 15, 20)
 REFERENCE_CALLS = 200
@@ -52,7 +52,7 @@ def known(solver: str, grid: str | None = None, **options: Any) -> Callable[[Mod
         table, scale = make_table(solver, model.schedule, steps, grid, options), noise_scale_of(model)
         if scale != 1 and point_exact(table, model.schedule) is None:
             return None
-        return quieter(table, model.schedule, scale)
+        return with_noise_scale(table, model.schedule, scale)
 
     return make
 
@@ -62,7 +62,7 @@ SOLVERS: dict[str, Callable[[Model, int], Table | None]] = {
     "calibrated": calibrated,
     "dpmpp-2": known("dpmpp", "uniform_log_snr", order=2),
     "unipc-3": known("unipc", "uniform_log_snr", order=3),
-    "iPNDM-3": known("adams", "karras", weights="uniform"),
+    "iPNDM-3": known("ipndm", "karras"),
     "heun": known("heun", "karras"),
     "ddim": known("ddim", "karras"),
 }

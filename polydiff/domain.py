@@ -104,16 +104,16 @@ class Gate:
     help: str = ""
 
     @property
-    def stands(self) -> bool:
-        """Whether there is anything to pass."""
+    def bounded(self) -> bool:
+        """Whether there is a bound to pass."""
         return math.isfinite(self.low) or math.isfinite(self.high)
 
     def passed(self, value: float) -> bool:
         """Whether a figure lies between the ends; nan does not where there are any."""
-        return not self.stands or self.low <= value <= self.high
+        return not self.bounded or self.low <= value <= self.high
 
     def __str__(self) -> str:
-        if not self.stands:
+        if not self.bounded:
             return ""
         if not math.isfinite(self.high):
             return f"at least {self.low:g}"

@@ -35,7 +35,7 @@ from polydiff.models.refs import ModelFolder, find_model
 from polydiff.plugins.registry import get_registry
 from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.samples import Sample, Samples
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff.support.validate import validated
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ class Model:
         the calibrated tables that the model has."""
         folder = Path(folder)
         tensors = {name: _halved(x).contiguous().cpu() for name, x in self.network.state_dict().items()}
-        with aside(folder / WEIGHTS) as temporary:
+        with atomic_write(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"domain": self.domain.name})
-        with aside(folder / MANIFEST) as temporary:
+        with atomic_write(folder / MANIFEST) as temporary:
             text = json.dumps(self.manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
         for steps, path in self.tables.items():

@@ -324,7 +324,7 @@ def test_threads_share_a_model(model: Model) -> None:
 
 def test_samples_side_by_side_are_those_made_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polydiff.sampling.plan.cores", lambda: 4)
-    monkeypatch.setattr("polydiff.runtime.crew.GAIN", 0.0)  # more threads always seem worth it
+    monkeypatch.setattr("polydiff.runtime.thread_team.GAIN", 0.0)  # more threads always seem worth it
     plan = model.plan(9, seed=3, steps=3)
     made = list(plan.stream())
     assert [sample.provenance.index for sample in made] == list(range(9))

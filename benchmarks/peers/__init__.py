@@ -73,7 +73,7 @@ def ours(flow: bool) -> Columns:
         "adams-4": ("adams", None, {"order": 4}),
         "adams-v": ("adams", "uniform_log_snr", {"readout": "v"}),
         "adams-v of deviation 4": ("adams", None, {"readout": "v", "deviation": 4.0}),
-        "iPNDM-3": ("adams", None, {"weights": "uniform"}),
+        "iPNDM-3": ("ipndm", None, {}),
         "dpmpp-2": ("dpmpp", None, {"order": 2}),
         "dpmpp-2 log-SNR": ("dpmpp", "uniform_log_snr", {"order": 2}),
         "dpmpp-3 log-SNR": ("dpmpp", "uniform_log_snr", {"order": 3}),

@@ -28,7 +28,7 @@ from torch import Tensor
 from polydiff.calibration.point_exact import PointExact, point_exact
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.loop import Run, sample, step
-from polydiff.engine.processes import Fixed, Gaussian, Process
+from polydiff.engine.processes import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
@@ -58,19 +58,19 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A denoiser and the cases that a table is fitted to. together: samples in one network call, at most,
-    where tables that differ are run at once."""
+    """A denoiser and the cases that a table is fitted to. at_once: samples in one network call, at most,
+    where different tables are run in one batch."""
 
     denoiser: Denoiser
     processes: Mapping[str, Process]
     schedule: Schedule
     cases: tuple[Case, ...]
-    together: int = 1
+    at_once: int = 1
 
     @cached_property
     def units(self) -> dict[str, float]:
         """Standard deviation of the ends of each component that is drawn."""
-        drawn = [name for name, process in self.processes.items() if not isinstance(process, Fixed)]
+        drawn = [name for name, process in self.processes.items() if not process.passive]
         values = {name: torch.cat([_real(case, name) for case in self.cases]) for name in drawn}
         return {name: max(float(value.double().std()), 1e-12) for name, value in values.items()}
 
@@ -100,7 +100,7 @@ class Problem:
 def check_processes(processes: Mapping[str, Process]) -> None:
     """Raise a UsageError for a component of a space in which states cannot be subtracted."""
     for name, process in processes.items():
-        if not isinstance(process, Gaussian | Fixed):
+        if not (process.linear or process.passive):
             kind = type(process).__name__
             raise UsageError(f"component {name!r} is of the process {kind}: only Gaussian ones can be tuned")
 
@@ -204,7 +204,7 @@ def _normal_equations(
 
 def _run_out(problem: Problem, case: Case, runs: Sequence[Run], tables: Sequence[Table]) -> list[Run]:
     """Runs of one case, each under its own table, after their last rows."""
-    runs, size = list(runs), max(1, problem.together // len(case.run.seeds))
+    runs, size = list(runs), max(1, problem.at_once // len(case.run.seeds))
     for row in range(tables[0].nfe):
         ready = [i for i, run in enumerate(runs) if run.row == row]
         for group in (ready[first : first + size] for first in range(0, len(ready), size)):

@@ -63,7 +63,7 @@ class PointExact:
         weights = (tuple(next(numbers) for _ in row) for row in self.weights)
         return PointExact(lams, tuple(weights), scales)
 
-    def grown(self) -> PointExact:
+    def extended(self) -> PointExact:
         """With one call more, in the middle of the longest inner step, to the same end: the rows before and
         after it have the weights of the row that it parts, and none for its own x̂0."""
         at = 1 + int(np.argmax(np.diff(self.lams)))  # the row that is parted
@@ -76,9 +76,10 @@ class PointExact:
             (*self.scales[:at], half, half, *self.scales[at + 1 :]),
         )
 
-    def quieter(self, noise_scale: float) -> PointExact:
-        """With so much less noise from the first row on, as the states of `ddpm(noise_scale=)` come to have
-        after a few steps: Gaussian data of deviation s comes out with noise_scale · s in both."""
+    def with_noise_scale(self, noise_scale: float) -> PointExact:
+        """With the noise multiplied by `noise_scale` from the first row on, as in the states of
+        `ddpm(noise_scale=)` after a few steps: Gaussian data of deviation s comes out with noise_scale · s in
+        both."""
         lower = math.log(noise_scale)
         return replace(self, scales=tuple(scale + lower * (i == 0) for i, scale in enumerate(self.scales)))
 

@@ -19,7 +19,7 @@ from polydiff.cli.output import echo_json, echo_table, json_option
 from polydiff.errors import PluginError, PolydiffError
 from polydiff.models.refs import HUB
 from polydiff.plugins.registry import get_registry
-from polydiff.runtime.crew import cores
+from polydiff.runtime.thread_team import cores
 
 
 @dataclass(frozen=True)

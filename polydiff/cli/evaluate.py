@@ -113,17 +113,17 @@ def _print_gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> None:
 
 
 def _gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if name in gates and gates[name].stands}
+    return {name: value for name, value in figures.items() if name in gates and gates[name].bounded}
 
 
 def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
-    from polydiff.support.files import aside
+    from polydiff.support.files import atomic_write
 
     drawn = judge.evaluation_picture(made, real)
     if drawn is None:
         raise UsageError(f"--picture: {judge.name} draws none of its figures; leave it out.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(drawn)
 
 

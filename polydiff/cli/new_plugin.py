@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from polydiff.errors import UsageError
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 STAND_IN = "mydata"  # what the new name replaces in the template
@@ -32,7 +32,7 @@ def command(name: str, out: Path | None) -> None:
     folder = Path(distribution) if out is None else out
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another folder with -o.")
-    with aside(folder) as temporary:
+    with atomic_write(folder) as temporary:
         write_package(temporary, name)
     click.echo(f"Wrote {folder}. Next:")
     for line in (

@@ -21,7 +21,7 @@ from polydiff.sampling.plan import Plan
 from polydiff.sampling.provenance import Provenance, first_record, manifest_path
 from polydiff.sampling.samples import Sample, sample_name
 from polydiff.sampling.trajectory import Watcher
-from polydiff.support.files import aside, disk_errors, sha256, sweep
+from polydiff.support.files import atomic_write, disk_errors, sha256, sweep
 from polydiff.support.settings import check_sections, from_assignments, from_file, from_variables, merged
 
 DEFAULT_FOLDER = "samples"
@@ -192,7 +192,7 @@ class SampleRun:
         for sample in self.plan.stream(watch=watcher):
             if watcher:
                 path = self.paths[sample.provenance.index]
-                with aside(path.with_suffix(".trajectory.png")) as temporary:
+                with atomic_write(path.with_suffix(".trajectory.png")) as temporary:
                     temporary.write_bytes(watcher.picture())
             yield sample
 
@@ -211,7 +211,7 @@ class SampleRun:
         except Exception as error:
             click.echo(f"No contact sheet: {error}", err=True)
             return None
-        with aside(self.sheet) as temporary:
+        with atomic_write(self.sheet) as temporary:
             temporary.write_bytes(picture)
         return self.sheet
 

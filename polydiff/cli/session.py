@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from polydiff.errors import UsageError
-from polydiff.runtime.crew import cores
+from polydiff.runtime.thread_team import cores
 
 T = TypeVar("T")
 

@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.processes import Gaussian, Process
-from polydiff.engine.processes.base import Scaling, noise_ratio, per_sample
+from polydiff.engine.processes.base import Scaling, noise_ratio
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import per_sample
 
 State = dict[str, Tensor]
 Mask = Mapping[str, Tensor]

@@ -25,7 +25,7 @@ from polydiff.errors import UsageError, did_you_mean
 SIGMA_MIN = 0.002
 #: sigma / alpha beyond which a grid places no node but the first: noise, for unit variance
 SIGMA_MAX = 80.0
-#: so few steps cannot afford a call near the data: `karras` and `adams` have other defaults for them
+#: so few steps cannot afford a call near the data: `karras` and `make_table` have other defaults for them
 FEW_STEPS = 8
 
 

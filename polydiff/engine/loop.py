@@ -1,16 +1,16 @@
-r"""The one loop of sampling, over an explicit value.
+r"""The sampling loop: `step` takes a Run and returns the next one.
 
     start ──▶ Run ──▶ step ──▶ Run ──▶ step ──▶ ... ──▶ Run        one step is one row of the table
                        │ denoiser(x, t)     the only network call
                        │ process.read       x̂0 ──▶ h, one component at a time
                        │ process.move       x, h, noise(seed, name, row) ──▶ x⁺
 
-A Run holds everything that the next step needs, and nothing changes in place: progress is iterating,
-cancelling is to stop iterating, resuming is to go on from a Run, and threads may share all of it. The
-noise of a row is a function of seed, component and row, so a resumed Run goes on bit for bit.
+A Run holds everything that the next step needs, and nothing changes in place: iterate to follow progress,
+stop iterating to cancel, start from a saved Run to resume; threads may share all of it. The noise of a row is
+a function of seed, component and row, so a resumed run ends in the same bits.
 
-Where only the end is wanted, `finish` writes each state over one that it made before: the same bits, and from
-the second step on no memory is asked for. `captured` has the same loop for compilers and CUDA graphs.
+Where only the end is wanted, `finish` reuses the memory of earlier states: the same bits, and from the second
+step on nothing is allocated. `runtime.captured` has the same loop for compilers and CUDA graphs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.noise import as_seeds, noise
-from polydiff.engine.processes import Gaussian, Process
+from polydiff.engine.processes import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, Table, live
 from polydiff.errors import UsageError
@@ -36,7 +36,7 @@ class Run:
 
     x: the state, name to (B, N, ...). h: past read-outs of each component, newest first. anchor: the state
     at the newest anchor row, empty while a table has none. row: the row to do next. seeds: int64 (B,).
-    memory: what the denoiser has to find again at its next call (see `denoisers`), empty for most.
+    memory: what the denoiser needs back at its next call (see `denoisers`), empty for most.
     """
 
     x: State
@@ -55,7 +55,7 @@ class Run:
 Callback = Callable[[Run], None]
 #: as `finish` below
 Finish = Callable[..., Run]
-#: tensors of each component that were made for one run, to be written again once they are out of use
+#: tensors of each component that were allocated in one run, to be reused once nothing needs them
 Made = dict[str, list[Tensor]]
 
 
@@ -150,7 +150,7 @@ def move(
             shape = process.noise_shape(tuple(here.shape[1:]))
             xi = noise(run.seeds, name, run.row + 1, shape, here.dtype)
         answer = x0_hat.get(name, here)
-        if made is not None and isinstance(process, Gaussian):
+        if made is not None and process.linear:
             own, kept = made.setdefault(name, []), anchor.get(name)
             place = _unused(own, here, (here, *past, kept)) if live(row.p) else None
             readouts = (process.read(here, answer, row, real, place), *past)[:depth]
@@ -173,8 +173,8 @@ def _unused(own: list[Tensor], like: Tensor, used: Sequence[Tensor | None]) -> T
     return own[-1]
 
 
-def apart(answer: State, states: Sequence[Tensor]) -> State:
-    """The answer, copied where it shares memory with a state that is going to be written over."""
+def unaliased(answer: State, states: Sequence[Tensor]) -> State:
+    """The answer, copied where it shares memory with a state that will be overwritten."""
     taken = {state.untyped_storage().data_ptr() for state in states}
     return {
         name: value.clone() if value.untyped_storage().data_ptr() in taken else value
@@ -213,8 +213,8 @@ def finish(
 ) -> Run:
     """The run after its last row: that of `sample`, to the bit.
 
-    Without callbacks no one sees the runs between, and a Gaussian component's state is written over the one
-    before. So a denoiser must not hold on to the x and t that it was given; what it answers stays its own.
+    Without callbacks no one sees the runs between, and the state of a linear component is written over the
+    one before. So a denoiser must not keep the x and t that it was given; what it answers stays its own.
     """
     if callbacks:
         return deque(sample(denoiser, processes, table, run, mask, cond, callbacks), maxlen=1).pop()
@@ -223,6 +223,7 @@ def finish(
     t = torch.empty(run.seeds.shape, dtype=torch.float64, device=run.seeds.device)
     with torch.no_grad():
         for row in table.rows[run.row :]:
-            x0_hat = denoiser(run.seen, t.fill_(row.t), mask, cond)
-            run = move(run, apart(x0_hat, [run.x[name] for name in made]), row, depth, processes, mask, made)
+            answer = denoiser(run.seen, t.fill_(row.t), mask, cond)
+            x0_hat = unaliased(answer, [run.x[name] for name in made])
+            run = move(run, x0_hat, row, depth, processes, mask, made)
     return run

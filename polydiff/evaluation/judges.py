@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from polydiff.errors import UsageError
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 
 ABOUT, WEIGHTS = "judge.json", "weights.safetensors"
 Choices = dict[str, tuple[str, ...]]
@@ -95,10 +95,10 @@ class Judge:
         """Write the judge's folder."""
         state = self.network.state_dict()
         tensors = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
-        with aside(folder / WEIGHTS) as temporary:
+        with atomic_write(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary)
         about = {**self.facts, "choices": self.choices, "card": self.card}
-        with aside(folder / ABOUT) as temporary:
+        with atomic_write(folder / ABOUT) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from polydiff.domain import Strict
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.models.manifest import TABLES, Part
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff.support.validate import validated
 
 #: what `--solver` calls the calibrated table of a number of steps, and what such a table calls itself
@@ -73,7 +73,7 @@ class SavedTable(Strict):
 
     def write(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
-        with aside(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
     @classmethod

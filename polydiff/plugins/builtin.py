@@ -28,8 +28,8 @@ _PARTS = {
             "exponential": ("exponential", "Even in log sigma, with a call at the lowest level"),
             "sigmoid": ("sigmoid", "log sigma along a sigmoid: fine at both ends"),
             "listed": ("listed", "Through a list of noise levels, such as Align Your Steps'"),
-            "restart": ("restart", "karras, a stretch of it gone again after noise is added"),
-            "repaint": ("repaint", "karras, every few steps gone again after noise is added"),
+            "restart": ("restart", "karras, a stretch of it sampled again after noise is added"),
+            "repaint": ("repaint", "karras, every few steps sampled again after noise is added"),
             "uniform_t": ("uniform_t", "Even in t"),
             "quadratic": ("quadratic", "Even in the square root of t"),
             "custom": ("custom", "Times of your own"),
@@ -47,6 +47,7 @@ _PARTS = {
             "dpmpp_singlestep": ("dpmpp_singlestep", "DPM-Solver++ 2S and 3S"),
             "er_sde": ("er_sde", "A reverse SDE with little noise where there is much"),
             "heun": ("heun", "Heun's method, also with churn"),
+            "ipndm": ("ipndm", "Adams-Bashforth weights of equal steps, for few steps"),
             "lms": ("lms", "Adams-Bashforth in sigma"),
             "sa": ("sa", "Stochastic Adams with a corrector"),
             "unipc": ("unipc", "A corrector at no further call"),
@@ -89,7 +90,7 @@ _POSTERIOR = (
 
 # solver: order of convergence, noise, network calls a step, source
 _FACTS = {
-    "adams": ("1 to 4", "none", "1", "Zhang and Chen 2023; Liu et al. 2022"),
+    "adams": ("1 to 4", "none", "1", "Zhang and Chen 2023"),
     "ddim": ("1", "eta, churn", "1", "Song et al. 2021"),
     "ddpm": ("1", "always", "1", "Ho et al. 2020"),
     "deis": ("1 to 4", "none", "1", "Zhang and Chen 2023"),
@@ -98,6 +99,7 @@ _FACTS = {
     "dpmpp_singlestep": ("2 to 3", "eta", "2 to 3", "Lu et al. 2023"),
     "er_sde": ("1 to 3", "always", "1", "Cui et al. 2023"),
     "heun": ("2", "eta, churn", "2", "Karras et al. 2022"),
+    "ipndm": ("1 to 2", "none", "1", "Zhang and Chen 2023; Liu et al. 2022"),
     "lms": ("1 to 4", "none", "1", "Zhang and Chen 2023; k-diffusion"),
     "sa": ("1 to 4", "tau", "1", "Xue et al. 2023"),
     "unipc": ("2 to 4", "none", "1", "Zhao et al. 2023"),

@@ -1,15 +1,15 @@
-r"""The loop for machines that run a step faster when they know it beforehand: CUDA graphs and compilers.
+r"""The sampling loop as one fixed step, for CUDA graphs and `torch.compile`.
 
     numbers of the table ──▶ one row, in a tensor ──▶ the step, in place ──▶ next row
 
-A step is the same whatever the row: the row's numbers come in a tensor, read-outs that are not there yet
-are zeros of weight zero, and x, the read-outs and the anchor stay at one address. So it is captured once as
-a CUDA graph, with the network and its guidance in it, or compiled once, and serves every row of every table,
-for any number of steps, solver and seed. Known beforehand are the shapes, which masks, conditions and
-memories there are, and whether a table draws noise or has anchors at all.
+The step is the same for every row: the row's numbers come in a tensor, read-outs that do not exist yet are
+zeros of weight zero, and x, the read-outs and the anchor stay at one address. So it is captured once as a
+CUDA graph, with the network and its guidance in it, or compiled once, and serves every row of every table,
+for any number of steps, solver and seed. Fixed at capture are the shapes of the tensors, which masks,
+conditions and memories there are, and whether a table draws noise or has anchors (`StepShape`).
 
-On a GPU the host only says "again" for each row and waits for nothing. The result is that of `sampling` but
-for rounding, since terms of weight zero are added too.
+On a GPU the host only replays the graph for each row and waits for nothing. The result is that of
+`engine.loop` but for rounding, since terms of weight zero are added too.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from torch import Tensor
 
 from polydiff.engine import noise
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
-from polydiff.engine.loop import Callback, Finish, Run, apart, finish, move
-from polydiff.engine.processes import Fixed, igso3
+from polydiff.engine.loop import Callback, Finish, Run, finish, move, unaliased
+from polydiff.engine.processes import igso3
 from polydiff.engine.table import Levels, Row, Table
 
 #: read-outs that a step has room for, unless a table needs more: no solver's does
 DEPTH = 4
-#: steps of different shapes that are kept ready
-KEPT = 4
+#: steps of different shapes that are cached
+CACHED = 4
 _TIME = 1  # the column of t
 
 
-class Form(NamedTuple):
-    """What a step has to know of a table beforehand."""
+class StepShape(NamedTuple):
+    """What is fixed of a table when a step is captured: read-outs kept, and whether rows draw noise, have
+    anchors, and know their noise levels."""
 
     depth: int
     noisy: bool
@@ -44,8 +45,8 @@ class Form(NamedTuple):
     levelled: bool
 
 
-def form_of(table: Table) -> Form:
-    return Form(
+def step_shape(table: Table) -> StepShape:
+    return StepShape(
         depth=max(DEPTH, table.history),
         noisy=table.stochastic,
         anchored=any(row.anchor or row.base != 0 for row in table.rows),
@@ -53,30 +54,30 @@ def form_of(table: Table) -> Form:
     )
 
 
-def numbers_of(table: Table, form: Form) -> Tensor:
-    """A table's rows as float64 (rows, columns), for `row_of`.
+def pack_rows(table: Table, shape: StepShape) -> Tensor:
+    """A table's rows as float64 (rows, columns), for `unpack_row`.
 
-    A past read-out does not move: that of row i lies in slot i of `depth` - 1, counted round, until another
-    takes the place. So it is the weights that are turned.
+    Past read-outs are a ring buffer: that of row i lies in slot i modulo `depth` - 1 until it is overwritten.
+    So the weights are rotated here instead of moving tensors.
     """
-    lines, slots = [], form.depth - 1
+    lines, slots = [], shape.depth - 1
     for place, row in enumerate(table.rows):
         levels = [value for level in row.levels for value in level] if row.levels else [0.0] * 6
-        newest, *past = [*row.b, *[0.0] * (form.depth - len(row.b))]
+        newest, *past = [*row.b, *[0.0] * (shape.depth - len(row.b))]
         turned = [past[(place - slot - 1) % slots] for slot in range(slots)]
         numbers = [row.t, row.a, row.p, row.q, row.base, row.c, row.anchor]
         lines.append([place, *numbers, *levels, newest, *turned])
     return torch.tensor(lines, dtype=torch.float64)
 
 
-def row_of(numbers: Tensor, form: Form) -> tuple[Tensor, Row]:
-    """A row's place and the row, of tensors of no dimension. What is zero in the whole table stays a float,
-    and nothing is computed for it."""
+def unpack_row(numbers: Tensor, shape: StepShape) -> tuple[Tensor, Row]:
+    """A row's index and the row, its numbers as tensors of no dimension. What is zero in the whole table
+    stays a float, and nothing is computed for it."""
     place, t, a, p, q, base, c, anchor, *rest = numbers.unbind()
-    known: dict[str, Any] = {"c": c} if form.noisy else {}
-    if form.anchored:
+    known: dict[str, Any] = {"c": c} if shape.noisy else {}
+    if shape.anchored:
         known |= {"base": base, "anchor": anchor != 0}
-    if form.levelled:
+    if shape.levelled:
         known["levels"] = Levels((rest[0], rest[1]), (rest[2], rest[3]), (rest[4], rest[5]))  # type: ignore[arg-type]
     # arithmetic on the numbers of a row is the same for floats and for tensors
     return place.long(), Row(t=t, a=a, b=tuple(rest[6:]), p=p, q=q, **known)  # type: ignore[arg-type]
@@ -85,19 +86,19 @@ def row_of(numbers: Tensor, form: Form) -> tuple[Tensor, Row]:
 Arithmetic = Callable[[Tensor, State, Mapping[str, tuple[Tensor, ...]], State, Tensor, State, Mask], None]
 
 
-def arithmetic_of(processes: Processes, form: Form, compiled: bool) -> Arithmetic:
-    """All of a step but the network call, in place: from numbers, x, h, anchor, seeds, x̂0 and mask."""
+def step_arithmetic(processes: Processes, shape: StepShape, compiled: bool) -> Arithmetic:
+    """A step without its network call, in place: from numbers, x, h, anchor, seeds, x̂0 and mask."""
 
     def arithmetic(numbers, x, h, anchor, seeds, x0_hat, mask):  # type: ignore[no-untyped-def]
-        place, row = row_of(numbers, form)
+        place, row = unpack_row(numbers, shape)
         run = Run(x, h, anchor, place, seeds)  # type: ignore[arg-type]
-        after = move(run, x0_hat, row, form.depth, processes, mask)
-        slots = form.depth - 1
+        after = move(run, x0_hat, row, shape.depth, processes, mask)
+        slots = shape.depth - 1
         turn = [place % slots == slot for slot in range(slots)]
         for name, here in x.items():
             for now, old in zip(turn, h[name], strict=False):
                 old.copy_(torch.where(now, after.h[name][0], old))
-            if form.anchored:
+            if shape.anchored:
                 anchor[name].copy_(after.anchor[name])
             if after.x[name] is not here:
                 here.copy_(after.x[name])
@@ -116,15 +117,15 @@ def arithmetic_of(processes: Processes, form: Form, compiled: bool) -> Arithmeti
 class Step:
     """A step for states of one shape, and the tensors that it changes in place.
 
-    The first call makes what is made only once, the second is watched, and from the third on it is a CUDA
-    graph where there is a GPU; each is a row that counts.
+    The first call warms up, the second looks for synchronisations with the host, and from the third on it is
+    a CUDA graph where there is a GPU; each of them computes a row.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
         processes: Processes,
-        form: Form,
+        shape: StepShape,
         run: Run,
         mask: Mask,
         cond: Cond,
@@ -135,17 +136,18 @@ class Step:
         self.denoiser, self.processes = denoiser, processes
         self.x, self.mask, self.cond, self.memory = map(_like, (run.x, mask, cond, run.memory))
         self.seeds = torch.empty_like(run.seeds)
-        self._moving = [name for name, process in processes.items() if not isinstance(process, Fixed)]
-        self.numbers = torch.empty(14 + form.depth, dtype=torch.float64, device=run.seeds.device)
-        _, some = row_of(torch.ones_like(self.numbers), form)
+        self._moving = [name for name, process in processes.items() if not process.passive]
+        self.numbers = torch.empty(14 + shape.depth, dtype=torch.float64, device=run.seeds.device)
+        _, some = unpack_row(torch.ones_like(self.numbers), shape)
         self.h: dict[str, tuple[Tensor, ...]] = {name: () for name in processes}
         for name in self._moving:
             readout = processes[name].read(self.x[name].zero_(), self.x[name], some, None)
-            self.h[name] = tuple(torch.zeros_like(readout) for _ in range(form.depth - 1))
-        self.anchor = _like(run.x) if form.anchored else {}
+            self.h[name] = tuple(torch.zeros_like(readout) for _ in range(shape.depth - 1))
+        self.anchor = _like(run.x) if shape.anchored else {}
         self.answered: State = {}
         # Triton takes the products of a place that Philox makes for 32-bit ones, and refuses
-        self._arithmetic = arithmetic_of(processes, form, compiled and not (form.noisy and run.seeds.is_cuda))
+        compiled = compiled and not (shape.noisy and run.seeds.is_cuda)
+        self._arithmetic = step_arithmetic(processes, shape, compiled)
         self._calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self._stream, self._pool = stream, pool  # where to capture; None: nowhere
@@ -173,13 +175,13 @@ class Step:
         if self.graph is not None:
             self.graph.replay()
         elif self._stream and self._calls == 2:
-            self._watch()
+            self._detect_syncs()
         else:
             self._run()
 
     @property
     def settled(self) -> bool:
-        """Whether the denoiser finds in x what it wants to remember: not after the first call."""
+        """Whether x has every memory that the denoiser answers with: not after the first call."""
         return self.answered.keys() == self.memory.keys()
 
     def run(self, row: int, seeds: Tensor, history: int) -> Run:
@@ -196,7 +198,7 @@ class Step:
         with torch.no_grad():
             t = self.numbers[_TIME].expand(len(self.seeds))
             answer = self.denoiser({**self.x, **self.memory}, t, self.mask, self.cond)
-            answer = apart(answer, [self.x[name] for name in self._moving])
+            answer = unaliased(answer, [self.x[name] for name in self._moving])
             x0_hat = {name: value for name, value in answer.items() if name in self.x}
             self._arithmetic(self.numbers, self.x, self.h, self.anchor, self.seeds, x0_hat, self.mask)
             self.answered = {name: value for name, value in answer.items() if name not in self.x}
@@ -204,8 +206,8 @@ class Step:
                 for name, value in self.memory.items():
                     value.copy_(self.answered[name])
 
-    def _watch(self) -> None:
-        """Run, and see whether the host was asked for anything: it cannot be in a graph."""
+    def _detect_syncs(self) -> None:
+        """Run, and give graphs up if the step waits for the host: a graph cannot."""
         before = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -241,7 +243,7 @@ class Step:
 
 
 class Captured:
-    """`finish` by way of steps that are made once for a shape and kept: for one thread at a time.
+    """`finish` with steps that are built once for a shape and cached; not thread-safe.
 
     graphs: whether steps on a GPU become graphs; the samples are the same to the bit.
     compiled: whether the arithmetic of a step is also compiled to one pass over the state, which takes the
@@ -264,19 +266,19 @@ class Captured:
         callbacks: Sequence[Callback] = (),
     ) -> Run:
         """The run after its last row; callbacks get runs that later rows do not change."""
-        mask, cond, form = mask or {}, cond or {}, form_of(table)
-        numbers = numbers_of(table, form)
+        mask, cond, shape = mask or {}, cond or {}, step_shape(table)
+        numbers = pack_rows(table, shape)
         if run.seeds.is_cuda:
             numbers = numbers.pin_memory().to(run.seeds.device, non_blocking=True)
         step: Step | None = None
         for row in range(run.row, table.nfe):
             try:
                 if step is None:
-                    step = self._ready(denoiser, processes, form, run, mask, cond)
+                    step = self._ready(denoiser, processes, shape, run, mask, cond)
                     step.load(run, mask, cond)
                 step(numbers[row])
             except torch.OutOfMemoryError:
-                self._steps.clear()  # what is kept ready must not stand in the way of a smaller batch
+                self._steps.clear()  # cached steps must leave their memory to a smaller batch
                 raise
             if callbacks or not step.settled or row + 1 == table.nfe:
                 run = step.run(row + 1, run.seeds, table.history)
@@ -286,27 +288,27 @@ class Captured:
         return run
 
     def _ready(
-        self, denoiser: Denoiser, processes: Processes, form: Form, run: Run, mask: Mask, cond: Cond
+        self, denoiser: Denoiser, processes: Processes, shape: StepShape, run: Run, mask: Mask, cond: Cond
     ) -> Step:
         shapes = tuple(map(_shapes, (run.x, mask, cond, run.memory)))
-        key = (id(denoiser), tuple(processes.items()), form, run.seeds.device, shapes)
+        key = (id(denoiser), tuple(processes.items()), shape, run.seeds.device, shapes)
         step = self._steps.pop(key, None)
         if step is None:
             if self._stream is None and run.seeds.is_cuda and self.graphs:
                 self._stream = torch.cuda.Stream(run.seeds.device)
-            step = Step(denoiser, processes, form, run, mask, cond, self.compiled, self._stream, self._pool)
+            step = Step(denoiser, processes, shape, run, mask, cond, self.compiled, self._stream, self._pool)
         self._steps[key] = step  # the newest last
-        if len(self._steps) > KEPT:
+        if len(self._steps) > CACHED:
             del self._steps[next(iter(self._steps))]
         return step
 
     def _pool(self) -> Any:
-        """The memory of a graph that there is: they run one at a time, so they share it."""
+        """The memory pool of any cached graph: graphs run one at a time, so they share it."""
         return next((step.graph.pool() for step in self._steps.values() if step.graph), None)
 
 
 def finish_for(device: torch.device | str, graphs: bool = True) -> Finish:
-    """What finishes runs on a device: steps of tensors on a GPU, as graphs unless these are refused."""
+    """The `finish` for a device: `Captured` on a GPU, with CUDA graphs unless `graphs` is False."""
     return Captured(graphs) if torch.device(device).type == "cuda" else finish
 
 

@@ -1,4 +1,4 @@
-"""Continuous batching: many jobs of any size through few shapes, with no place left idle.
+"""Continuous batching: many jobs of any length in full batches of few shapes.
 
 A job is a generator: it yields a request, is sent the answer, and returns what it made; one that makes its
 sample in parts yields several times. Requests of like length are answered together, padded to a rung of a
@@ -17,16 +17,16 @@ A = TypeVar("A")
 T = TypeVar("T")
 Lengths = Mapping[str, int]
 
-#: a rung is at most so many times as long as what is padded to it: of what a network reads less than a fifth
-#: is padding, and a range from l to L needs log(L / l) / log(5 / 4) + 1 rungs
+#: a rung is at most this many times as long as what is padded to it: less than a fifth of what a network
+#: reads is padding, and lengths from l to L need log(L / l) / log(5 / 4) + 1 rungs
 RATIO = 1.25
-#: batches' worth of requests to choose a batch's company from
+#: how many batches of waiting requests to search for similar lengths
 AHEAD = 8
 
 
 class Ladder:
-    """Few lengths, to one of which every length is padded that was learned. Every rung is such a length
-    itself: no network meets a length that nobody asked for.
+    """The few lengths (rungs) that requests are padded to. Every rung is a length that was asked for, so no
+    network sees another.
 
     >>> ladder = Ladder()
     >>> ladder.learn(range(40, 129))
@@ -51,29 +51,28 @@ class Ladder:
         return self.rungs[place] if near else length
 
 
-def together(
+def run_batched(
     jobs: Iterable[Generator[P, A, T]],
     run: Callable[[Sequence[P]], Sequence[A]],
     padded: Callable[[Sequence[P]], Sequence[Lengths]],
     size: int,
     ahead: int = AHEAD,
-    width: Callable[[], int] | None = None,
+    next_size: Callable[[], int] | None = None,
 ) -> Iterator[T]:
     """What each job returns, in order.
 
-    The oldest request always goes next, and beside it those that wait and whose padded lengths are nearest
-    to its own. Where every job is one request and R < `ahead` rungs are used, n jobs take ⌈n / size⌉ batches,
-    of which at most R ⌈n / (size · ahead)⌉ mix rungs: such a batch takes all that waits at the rung of its
-    first request, and what comes there later has `ahead` - 1 batches of older requests before it.
+    A batch is the oldest waiting request and those whose padded lengths are nearest to its own. Where every
+    job is one request and R < `ahead` rungs are in use, n jobs take ⌈n / size⌉ batches, and at most
+    R ⌈n / (size · ahead)⌉ of them mix rungs.
 
     Args:
         run: answers at most `size` requests.
         padded: what the lengths of each of the waiting requests are padded to.
         ahead: at most `ahead * size` requests wait, and at most twice as many jobs are begun and not
-            yet handed on, so that memory does not grow with their number.
-        width: how many to answer next, at most `size`, which is the default.
+            yet handed on, so that memory does not grow with the number of jobs.
+        next_size: how many to answer next, at most `size`, which is the default.
     """
-    # Alone there is no company to choose: look no further.
+    # With batch size 1 there is nothing to group.
     pool = size * ahead if size > 1 else 1
     source = enumerate(jobs)
     makers: dict[int, Generator[P, A, T]] = {}
@@ -96,7 +95,7 @@ def together(
         if not waiting and not done:
             return
         if waiting:
-            batch = _batch(waiting, padded, width() if width else size)
+            batch = _batch(waiting, padded, next_size() if next_size else size)
             answers = run([waiting.pop(number) for number in batch])
             for number, answer in zip(batch, answers, strict=True):
                 go_on(number, answer)
@@ -108,12 +107,12 @@ def together(
 def _batch(
     waiting: Mapping[int, P], padded: Callable[[Sequence[P]], Sequence[Lengths]], size: int
 ) -> list[int]:
-    """The oldest and the nearest to it; the older of two that are as near."""
+    """The oldest and the nearest to it in length; of two as near, the older."""
     numbers = sorted(waiting)
     lengths = dict(zip(numbers, padded([waiting[number] for number in numbers]), strict=True))
     oldest = lengths[numbers[0]]
 
-    def apart(number: int) -> int:
+    def length_gap(number: int) -> int:
         return sum(abs(length - oldest[name]) for name, length in lengths[number].items())
 
-    return sorted(numbers, key=apart)[:size]
+    return sorted(numbers, key=length_gap)[:size]

@@ -1,4 +1,4 @@
-"""Requests of any size become padded micro-batches, and come back one by one."""
+"""Requests of any size are sampled in padded micro-batches and returned one by one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
-from polydiff.engine.guidance import keep_exactly, keeping, kept_conditions
+from polydiff.engine.guidance import inpaint_from_cond, pack_known, paste_known, unpack_known
 from polydiff.engine.loop import Callback, Finish, Run, finish, start
 from polydiff.engine.nodes import with_levels
 from polydiff.engine.processes.base import Process
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.runtime.crew import Crew
 from polydiff.runtime.memory import halved_to_fit
-from polydiff.runtime.packing import RATIO, Ladder, together
+from polydiff.runtime.packing import RATIO, Ladder, run_batched
+from polydiff.runtime.thread_team import ThreadTeam
 
 T = TypeVar("T")
 
@@ -94,13 +94,13 @@ def sample_jobs(
     """As `sample_requests`, for what is made in several parts: a job yields a request, is sent its state and
     returns what it made, which is yielded in the order of the jobs.
 
-    threads: of micro-batches of one, at most so many are made side by side, see `crew`. The denoiser and the
-    callbacks are then called from several threads. inference, loop: see `sample_batch`.
+    threads: with batch size 1, how many samples to make in parallel at most, see `thread_team`. The denoiser
+    and the callbacks are then called from several threads. inference, loop: see `sample_batch`.
     """
     size = default_batch_size(device) if batch_size is None else batch_size
     if size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    denoiser = keeping(denoiser, processes, schedule)
+    denoiser = inpaint_from_cond(denoiser, processes, schedule)
     made = partial(
         sample_batch,
         processes=processes,
@@ -133,10 +133,10 @@ def sample_jobs(
         return made(checked, batch=[request])[0]
 
     if size > 1 or threads == 1:
-        yield from together(jobs, halved_to_fit(run), padded, size)
+        yield from run_batched(jobs, halved_to_fit(run), padded, size)
     else:
-        with Crew(one, threads, _numbers) as crew:
-            yield from together(jobs, crew, padded, threads, width=lambda: crew.width)
+        with ThreadTeam(one, threads, _numbers) as team:
+            yield from run_batched(jobs, team, padded, threads, next_size=lambda: team.size)
 
 
 def _numbers(request: Request) -> float:
@@ -156,9 +156,9 @@ def begin(
     device: torch.device | str = "cpu",
     lengths: Mapping[str, int] | None = None,
 ) -> tuple[Run, dict[str, Tensor], dict[str, Tensor]]:
-    """Requests as one micro-batch before its first row: the run, its mask and its conditions, among which is
-    what they keep, for a denoiser of `keeping`. The first axis is padded to `lengths`, by default to the
-    longest of the batch."""
+    """Requests as one micro-batch before its first row: the run, its mask and its conditions. The known part
+    is among the conditions, for a denoiser of `inpaint_from_cond`. The first axis is padded to `lengths`, by
+    default to the longest of the batch."""
     shapes = _padded(processes, batch, lengths)
     mask = {}
     for name, shape in shapes.items():
@@ -176,7 +176,7 @@ def begin(
     run = start(processes, schedule, table, seeds, shapes, mask, init, device, noisy=noisy)
     keep = _gather([request.keep for request in batch], shapes, device, None)
     known = _gather([request.known for request in batch], shapes, device, None)
-    return run, mask, cond | kept_conditions(known, keep, processes, run.seeds)
+    return run, mask, cond | pack_known(known, keep, processes, run.seeds)
 
 
 def sample_batch(
@@ -192,7 +192,7 @@ def sample_batch(
     loop: Finish = finish,
 ) -> list[State]:
     """The states of one micro-batch, without padding; see `begin` for `lengths`. The denoiser is one of
-    `keeping`.
+    `inpaint_from_cond`.
 
     inference: whether the rows are done in inference mode, which is faster and forbids the denoiser to
     differentiate.
@@ -201,7 +201,8 @@ def sample_batch(
     first, mask, cond = begin(processes, schedule, table, batch, device, lengths)
     with torch.inference_mode(inference):
         last = loop(denoiser, processes, table, first, mask, cond, callbacks)
-    x = keep_exactly(last.x, cond, processes)
+    known, keep, _ = unpack_known(cond)
+    x = paste_known(last.x, known, keep, processes)
     return [
         # a copy is no inference tensor, and lets the padding go
         {name: x[name][place, :length].clone() for name, length in _lengths(processes, request).items()}

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from polydiff.engine.denoisers import State
 from polydiff.engine.loop import Run
 from polydiff.errors import UsageError
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 
 
 def save_run(run: Run, path: str | Path) -> None:
@@ -26,7 +26,7 @@ def save_run(run: Run, path: str | Path) -> None:
     tensors["seeds"] = run.seeds
     # anchor and x may share one tensor, which safetensors refuses
     tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    with aside(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={"polydiff_run": json.dumps({"version": 1, "row": run.row})})
 
 

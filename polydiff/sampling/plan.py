@@ -17,8 +17,8 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.plugins.registry import get_registry
 from polydiff.runtime.captured import finish_for
-from polydiff.runtime.crew import cores
 from polydiff.runtime.requests import Request, alone, sample_jobs
+from polydiff.runtime.thread_team import cores
 from polydiff.sampling.batch_size import validate_batch_size, with_batch_size
 from polydiff.sampling.guidance import check_guidance, guided, name_of
 from polydiff.sampling.options import SamplingOptions, check_guidance_scale, check_options, count_of

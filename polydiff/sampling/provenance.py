@@ -12,7 +12,7 @@ from pydantic import Field
 
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff.support.validate import validated
 
 # Fields that say where and how a sample was computed, not which sample it is.
@@ -73,7 +73,7 @@ class Provenance(Strict):
         text = json.dumps(values, indent=1, ensure_ascii=False)
         for i, row in enumerate(rows):
             text = text.replace(f'"@{i}@"', json.dumps(row), 1)
-        with aside(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
     def differs_from(self, other: Provenance) -> str:

@@ -13,7 +13,7 @@ from polydiff.dataset import Dataset, checked
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.sampling.provenance import Provenance, manifest_path
-from polydiff.support.files import aside, sha256
+from polydiff.support.files import atomic_write, sha256
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sample:
             raise UsageError(
                 f"{path}: {self.domain.name} samples are written as {' '.join(self.domain.suffixes)}.{hint}"
             )
-        with aside(path) as temporary:
+        with atomic_write(path) as temporary:
             notes = self.domain.save(self.example, temporary)
         facts = {"file": path.name, "sha256": sha256(path), "notes": (*self.provenance.notes, *notes)}
         record = self.provenance.model_copy(update=facts)
@@ -108,7 +108,7 @@ class Samples(Sequence[Sample]):
             sample.save(path)
             paths.append(path)
         if self:
-            with aside(Path(folder) / "contact.png") as temporary:
+            with atomic_write(Path(folder) / "contact.png") as temporary:
                 temporary.write_bytes(self.contact_sheet())
         return paths
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside, renamed last."""
+"""Atomic writes: a file or folder is whole or absent, never half written."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from uuid import uuid4
 
 from polydiff.errors import PolydiffError
 
-_ASIDE = ".writing-"
+_TEMPORARY = ".writing-"
 
 
 @contextmanager
-def aside(path: str | Path) -> Iterator[Path]:
-    """A path of the same name in a hidden folder beside `path`, moved to `path` when the block ends well.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary path to write to, renamed to `path` when the block ends without an error.
 
-    The name is the same so that writers which look at the suffix do as they would. `path` may stand for a
-    file or for a folder; an older one is replaced. Raises PolydiffError in one line where the disk refuses.
+    It has the same name, in a hidden folder beside `path`, so that writers which look at the suffix work as
+    usual. `path` may be a file or a folder; an older one is replaced. Raises PolydiffError in one line where
+    the disk refuses.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with aside(Path(folder) / "a.txt") as temporary:
+    ...     with atomic_write(Path(folder) / "a.txt") as temporary:
     ...         _ = temporary.write_text("whole")
     ...     [p.name for p in Path(folder).iterdir()]
     ['a.txt']
@@ -33,7 +34,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        room = path.parent / f"{_ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        room = path.parent / f"{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         room.mkdir()
         try:
             temporary = room / path.name
@@ -61,8 +62,8 @@ def disk_errors(path: str | Path) -> Iterator[None]:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what killed processes of this machine left half written in a folder."""
-    prefix = f"{_ASIDE}{socket.gethostname()}-"
+    """Remove the temporary files that killed processes of this machine left in a folder."""
+    prefix = f"{_TEMPORARY}{socket.gethostname()}-"
     for room in Path(folder).glob(f"{prefix}*"):
         pid = room.name.removeprefix(prefix).split("-")[0]
         if pid.isdigit() and not _alive(int(pid)):

@@ -31,7 +31,7 @@ SOLVER_ORDERS = [
     *[("adams", {"order": k, "readout": "v"}, k) for k in (1, 2, 3, 4)],
     ("adams", {"order": 3, "readout": "v", "deviation": 4.0}, 3),
     # weights of equal steps on a step that is exponential: second order at most
-    *[("adams", {"order": k, "weights": "uniform"}, min(k, 2)) for k in (1, 2, 3, 4)],
+    *[("ipndm", {"order": k}, min(k, 2)) for k in (1, 2, 3, 4)],
     *[("dpmpp", {"order": k}, k) for k in (1, 2, 3)],
     *[("deis", {"order": k}, k) for k in (1, 2, 3, 4)],
     *[("lms", {"order": k}, k) for k in (1, 2, 3, 4)],

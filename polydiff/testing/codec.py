@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from polydiff.domain import Domain, SampleRequest
-from polydiff.engine.processes import Fixed, Gaussian
 from polydiff.errors import UsageError
 from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
@@ -85,12 +84,12 @@ class CodecClauses(Clauses):
     def test_unit_variance(self, subject: Subject) -> None:
         state, mask = subject.domain.encode(subject.examples)
         for name, process in subject.domain.processes().items():
-            if isinstance(process, Gaussian):
+            if process.linear:
                 with clause("inside, variance is about one", "scale in encode and decode.") as c:
                     real = state[name][mask[name]] if name in mask else state[name]
                     spread = float(real.std())
                     c.require(0.3 < spread < 3, f"{name} has standard deviation {spread:.3g}")
-            elif not isinstance(process, Fixed):
+            elif not process.passive:
                 with clause(
                     "states lie on their component's space",
                     "encode rotations as 3 × 3 matrices, angles in radians in [-π, π), categories one-hot.",
@@ -103,7 +102,7 @@ class CodecClauses(Clauses):
         with clause(
             "shapes(request) are those of encoded data", "return (nodes, features) without the batch."
         ) as c:
-            drawn = [name for name, p in domain.processes().items() if not isinstance(p, Fixed)]
+            drawn = [name for name, p in domain.processes().items() if not p.passive]
             free = domain.shapes(SampleRequest(options=subject.kind.Options()))
             c.require(set(free) == set(drawn), f"shapes for {sorted(free)}, drawn are {sorted(drawn)}")
             state = domain.encode([example])[0]

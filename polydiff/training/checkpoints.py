@@ -1,12 +1,10 @@
-"""Training checkpoints: one safetensors file, written aside and renamed, so that it is whole or absent."""
+"""Training checkpoints: one safetensors file a run, written atomically, so that it is whole or absent."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from polydiff.errors import PolydiffError, UsageError
+from polydiff.support.files import atomic_write
+from polydiff.training.config import FREE, TrainingConfig, learning_rate
 
 NAME = "checkpoint.safetensors"
 FORMAT = 1
@@ -63,17 +63,12 @@ def save_checkpoint(
         "config": json.dumps(dict(config)),
         "facts": json.dumps(dict(facts)),
     }
-    path, aside = folder / NAME, folder / f"{NAME}.part"
+    path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, aside, metadata)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):  # the folder itself may refuse
-            aside.unlink(missing_ok=True)
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata)
+    except (PolydiffError, SafetensorError) as error:
+        why = getattr(error.__cause__, "strerror", None) or error
         raise PolydiffError(
             f"{path}: cannot be written ({why}). Make room or choose another folder; --resume goes on."
         ) from error
@@ -106,6 +101,27 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{path}: written by a newer polydiff (format {version}). Update polydiff to resume."
         )
     return Checkpoint(path, step, config, facts, tensors)
+
+
+def check_same_run(checkpoint: Checkpoint, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
+    """Raise a UsageError in one line unless the steps behind the checkpoint are those of this run.
+
+    The number of steps may differ while the learning rate has not begun to fall in either run.
+    """
+    advice = "Resume with the same, or start another run in another folder."
+    now = {**asdict(config), **facts}
+    for name, before in {**checkpoint.config, **checkpoint.facts}.items():
+        if name in now and name not in FREE | {"steps"} and now[name] != before:
+            raise UsageError(
+                f"{checkpoint.path}: the run has {name} = {before!r}, not {now[name]!r}. {advice}"
+            )
+    known = {name: value for name, value in checkpoint.config.items() if name in asdict(config)}
+    before, last = TrainingConfig(**known), checkpoint.step - 1
+    if last >= 0 and learning_rate(before, last) != learning_rate(config, last):
+        raise UsageError(
+            f"{checkpoint.path}: the run has steps = {before.steps}, not {config.steps}, and after "
+            f"{checkpoint.step} of them the learning rate follows from that. {advice}"
+        )
 
 
 def restore(

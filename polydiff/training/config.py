@@ -1,13 +1,12 @@
-"""How to train, and whether a checkpoint is of the run that is asked for."""
+"""How to train: the settings of a run, their ranges, and the learning rate of each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from polydiff.errors import UsageError
-from polydiff.training.checkpoints import Checkpoint
 
 #: fields, what their values must be, and that in words
 _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -65,24 +64,3 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     rise = min(1.0, (step + 1) / max(1, config.warmup))
     fall = min(1.0, (config.steps - step) / max(1.0, config.decay * config.steps))
     return config.learning_rate * min(rise, fall)
-
-
-def check_same_run(checkpoint: Checkpoint, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
-    """Raise a UsageError in one line unless the steps behind the checkpoint are those of this run.
-
-    The number of steps may differ while the learning rate has not begun to fall in either run.
-    """
-    advice = "Resume with the same, or start another run in another folder."
-    now = {**asdict(config), **facts}
-    for name, before in {**checkpoint.config, **checkpoint.facts}.items():
-        if name in now and name not in FREE | {"steps"} and now[name] != before:
-            raise UsageError(
-                f"{checkpoint.path}: the run has {name} = {before!r}, not {now[name]!r}. {advice}"
-            )
-    known = {name: value for name, value in checkpoint.config.items() if name in asdict(config)}
-    before, last = TrainingConfig(**known), checkpoint.step - 1
-    if last >= 0 and learning_rate(before, last) != learning_rate(config, last):
-        raise UsageError(
-            f"{checkpoint.path}: the run has steps = {before.steps}, not {config.steps}, and after "
-            f"{checkpoint.step} of them the learning rate follows from that. {advice}"
-        )

@@ -22,8 +22,9 @@ from polydiff.engine.denoisers import Cond, Processes, precondition
 from polydiff.engine.noise import derived_seed
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import PolydiffError, UsageError
-from polydiff.training.checkpoints import read_checkpoint, restore, save_checkpoint
-from polydiff.training.config import TrainingConfig, check_same_run, learning_rate
+from polydiff.support.files import sweep
+from polydiff.training.checkpoints import check_same_run, read_checkpoint, restore, save_checkpoint
+from polydiff.training.config import TrainingConfig, learning_rate
 from polydiff.training.ema import power_exponent, update_ema
 from polydiff.training.interrupts import stop_requests
 from polydiff.training.objective import Batch, Objective
@@ -102,7 +103,7 @@ def fit(
     objective = Objective(processes, schedule, config, sigma_data, null or {}, rank, ranks)
     learned = objective.learned
     if not learned:
-        raise UsageError("Every component is Fixed: there is nothing to learn.")
+        raise UsageError("Every component is passive: there is nothing to learn.")
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
@@ -123,6 +124,8 @@ def fit(
         if accelerator.is_main_process:
             save_checkpoint(folder, step, network, average, optimizer, asdict(config), run)
 
+    if accelerator.is_main_process:
+        sweep(folder)
     save(begin)  # which also tells before the first step whether the folder can be written
     denoiser = precondition(wrapped, schedule, sigma_data, processes=processes)
     gamma = power_exponent(config.ema_width)

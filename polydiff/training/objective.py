@@ -16,7 +16,6 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.noise import noise, uniform
-from polydiff.engine.processes import Fixed
 from polydiff.engine.schedules import Schedule
 from polydiff.training.config import TrainingConfig
 
@@ -97,7 +96,7 @@ class Objective:
     @property
     def learned(self) -> tuple[str, ...]:
         """The components that have a loss."""
-        return tuple(name for name, process in self.processes.items() if not isinstance(process, Fixed))
+        return tuple(name for name, process in self.processes.items() if not process.passive)
 
     def losses(self, denoiser: Denoiser, batch: Batch, step: int) -> Tensor:
         """The weighted loss of each learned component, (components,), a mean over this process's samples."""

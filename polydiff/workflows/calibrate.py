@@ -1,4 +1,4 @@
-"""Fitting a table to a model: its own samples with very many calls are the reference."""
+"""Calibration of a model: a table of few steps is fitted to its own samples by very many network calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polydiff.calibration.fit import Case, Problem, best_start, check_processes,
 from polydiff.calibration.fit import calibrate as fit
 from polydiff.calibration.point_exact import point_exact
 from polydiff.conditions import Categorical, Real
-from polydiff.engine.guidance import keeping
+from polydiff.engine.guidance import inpaint_from_cond
 from polydiff.engine.loop import sample
 from polydiff.engine.noise import uniform
 from polydiff.engine.schedules import Schedule
@@ -31,18 +31,18 @@ from polydiff.sampling.source import files_of, source_of
 
 #: calls of the default solver that stand for the exact answer
 REFERENCE_CALLS = 200
-#: seeds in one network call on a CPU, where more gain nothing
+#: samples in one network call on a CPU, where more gain nothing
 CPU_BATCH = 4
 #: on an accelerator, which a small network fills by then
 GPU_BATCH = 256
 
-#: rounds without gain on the samples held back, after which a fit ends
+#: a fit ends after so many rounds without a gain on the held-out samples
 PATIENCE = 8
 
-#: the solvers, with options, that a fit may begin with
-KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
-    *[("adams", {"order": order, "weights": "exponential"}) for order in (2, 3, 4)],
-    *[("adams", {"order": order, "weights": "uniform"}) for order in (3, 4)],  # iPNDM
+#: the solvers, with options, that a fit may start from
+START_SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    *[("adams", {"order": order, "readout": "eps"}) for order in (2, 3, 4)],
+    *[("ipndm", {"order": order}) for order in (3, 4)],
     *[("unipc", {"order": order}) for order in (2, 3)],
     *[("dpmpp", {"order": order}) for order in (2, 3)],
     ("deis", {}),
@@ -50,30 +50,32 @@ KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
 GRIDS = ("karras", "uniform_log_snr")
 
 
-def known_tables(schedule: Schedule, steps: int, noise_scale: float = 1.0) -> dict[str, Table]:
-    """The tables that a fit may begin with, by a readable name."""
-    tables = [make_table(name, schedule, steps, grid, options) for grid in GRIDS for name, options in KNOWN]
-    return {f"{table.solver} on {table.grid}": quieter(table, schedule, noise_scale) for table in tables}
+def start_tables(schedule: Schedule, steps: int, noise_scale: float = 1.0) -> dict[str, Table]:
+    """The tables that a fit may start from, by a readable name."""
+    tables = [make_table(name, schedule, steps, grid, own) for grid in GRIDS for name, own in START_SOLVERS]
+    names = [f"{table.solver} on {table.grid}" for table in tables]
+    scaled = [with_noise_scale(table, schedule, noise_scale) for table in tables]
+    return dict(zip(names, scaled, strict=True))
 
 
-def quieter(table: Table, schedule: Schedule, noise_scale: float) -> Table:
-    """A deterministic table with `noise_scale` times the noise: see `PointExact.quieter`."""
+def with_noise_scale(table: Table, schedule: Schedule, noise_scale: float) -> Table:
+    """A deterministic table with its noise multiplied: see `PointExact.with_noise_scale`."""
     numbers = point_exact(table, schedule) if noise_scale != 1 else None
-    return table if numbers is None else numbers.quieter(noise_scale).table(schedule)
+    return table if numbers is None else numbers.with_noise_scale(noise_scale).table(schedule)
 
 
 def noise_scale_of(model: Model) -> float:
-    """What the model's own sampler makes of the noise, which its tables must make of it too."""
+    """The noise_scale of the model's own sampler, which its tables must have too."""
     scale = float(model.manifest.sampling.solver_options.get("noise_scale", 1.0))
     if not scale > 0:
         raise UsageError(f"noise_scale {scale:g}: without noise all samples are one, nothing to calibrate.")
     return scale
 
 
-def grown_tables(model: Model, steps: int) -> dict[str, Table]:
-    """The model's own calibrated table of the next smaller number of steps, with calls that change nothing
-    yet: on its own samples a fit that begins there cannot end behind it. None where that table does not fit
-    the model any more, since to calibrate is how that is mended."""
+def extended_tables(model: Model, steps: int) -> dict[str, Table]:
+    """The model's own calibrated table of the next smaller number of steps, with steps added that change
+    nothing yet: on the samples it is fitted to, a fit that starts there cannot end worse. Empty where that
+    table does not fit the model any more: calibrating again is how to fix that."""
     calls = max((calls for calls in model.tables if 3 <= calls < steps), default=None)
     if calls is None:
         return {}
@@ -86,15 +88,15 @@ def grown_tables(model: Model, steps: int) -> dict[str, Table]:
     if numbers is None:
         return {}
     for _ in range(steps - calls):
-        numbers = numbers.grown()
+        numbers = numbers.extended()
     return {f"calibrated of {calls} calls": numbers.table(model.schedule)}
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """Samples of a model by very many calls: what a table is fitted to, what says when to stop, and what the
-    table is judged by, by the name of what was asked for; and from how many sources, and what of each was
-    kept."""
+    """Samples of a model by very many calls. fitted: what a table is fitted to. held: what says when to stop.
+    unseen: what the table is judged by, by the name of what was asked for. sources: how many were used; keep:
+    the region of each that was kept."""
 
     fitted: Problem
     held: Problem
@@ -112,8 +114,8 @@ def references(
     sources: Sequence[Any] = (),
     keep: str | None = None,
 ) -> References:
-    """`seeds` samples to fit to and half as many each to stop by and to judge by, with all conditions and
-    with none. Sources go to the samples in turn, so that where there is one for each, none serves twice.
+    """`seeds` samples to fit to, and half as many each for early stopping and for judging, with all
+    conditions and with none. Sources are dealt to the samples in turn: with one for each, none is used twice.
 
     Raises UsageError for a model that cannot be calibrated.
     """
@@ -174,8 +176,8 @@ def calibrate(
 def fit_table(
     model: Model, of: References, steps: int, say: Callable[[str], None] = lambda line: None
 ) -> SavedTable:
-    """The table of the round that came nearest to the held samples, and what it came to on unseen ones."""
-    tables = known_tables(model.schedule, steps, noise_scale_of(model)) | grown_tables(model, steps)
+    """The table of the round that was nearest to the held-out samples, and its distances on unseen ones."""
+    tables = start_tables(model.schedule, steps, noise_scale_of(model)) | extended_tables(model, steps)
     begun, numbers, nearest = best_start(of.fitted, tables.values())
     name = next(name for name, table in tables.items() if table is begun)
     say(f"the nearest of {len(tables)} known tables: {name}, median distance {nearest:.4f}")
@@ -206,7 +208,7 @@ def fit_table(
 
 
 def compared(problem: Problem, start: Table, calibrated: Table) -> Distances:
-    """How far both tables end from where they should."""
+    """The distances of both tables to the reference."""
     before, after = distances(problem, start), distances(problem, calibrated)
     values = (before.square().mean().sqrt(), after.square().mean().sqrt(), before.median(), after.median())
     return Distances(**dict(zip(Distances.model_fields, (round(float(v), 6) for v in values), strict=True)))
@@ -225,7 +227,8 @@ def reference_problem(
     many calls. conditions: name to a value for each seed; by default all of them, drawn. sources: examples,
     dealt to the seeds in turn, of which the region `keep` stays."""
     conditions = drawn_conditions(model, seeds, all_of_them=True) if conditions is None else conditions
-    table = quieter(make_table(schedule=model.schedule, steps=calls), model.schedule, noise_scale_of(model))
+    table = make_table(schedule=model.schedule, steps=calls)
+    table = with_noise_scale(table, model.schedule, noise_scale_of(model))
     dealt = [sources[i % len(sources)] if sources else None for i in range(len(seeds))]
     plan = model.plan(
         len(seeds), 0, conditions=conditions, solver=table, device=device, source=dealt[0], keep=keep
@@ -235,17 +238,17 @@ def reference_problem(
         for (_, request), seed, source in zip(plan.requests, seeds, dealt, strict=True)
     ]
     processes = model.domain.processes()
-    denoiser = keeping(plan.denoiser, processes, model.schedule)
-    together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
+    denoiser = inpaint_from_cond(plan.denoiser, processes, model.schedule)
+    at_once = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
     def cases() -> Iterator[Case]:
-        for first in range(0, len(asked), together):
-            batch = [engine_request(model, request, None) for request in asked[first : first + together]]
+        for first in range(0, len(asked), at_once):
+            batch = [engine_request(model, request, None) for request in asked[first : first + at_once]]
             run, mask, cond = begin(processes, model.schedule, table, batch, plan.device)
             last = deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()
             yield Case(run, last.x, mask, cond)
 
-    return Problem(denoiser, processes, model.schedule, tuple(cases()), together)
+    return Problem(denoiser, processes, model.schedule, tuple(cases()), at_once)
 
 
 def examples_of(model: Model, sources: Sequence[Any], keep: str | None) -> list[Any]:

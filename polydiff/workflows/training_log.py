@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polydiff.support.files import aside, disk_errors
+from polydiff.support.files import atomic_write, disk_errors
 from polydiff.training.loop import TrainingState
 
 LOG, BOARD, PICTURES = "log.jsonl", "tensorboard", "pictures"
@@ -66,7 +66,7 @@ class TrainingLog:
 
     def picture(self, step: int, png: bytes) -> None:
         """Keep a picture of samples."""
-        with aside(self._folder / PICTURES / f"{step:07d}.png") as temporary:
+        with atomic_write(self._folder / PICTURES / f"{step:07d}.png") as temporary:
             temporary.write_bytes(png)
         if self._board:
             from matplotlib.image import imread
@@ -84,7 +84,7 @@ class TrainingLog:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if _number(line, "step") < step]
         self._earlier = _number(kept[-1], "seconds") if kept else 0.0
-        with aside(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter

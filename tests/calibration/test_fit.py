@@ -17,7 +17,7 @@ from polydiff.engine.solvers import make_table
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.testing.closed_forms import ALL_SCHEDULES, Mixture, finish, gaussian, mixture
-from polydiff.workflows.calibrate import known_tables
+from polydiff.workflows.calibrate import start_tables
 
 PROCESSES = {"x": Gaussian(), "label": Fixed()}
 
@@ -37,7 +37,7 @@ def problem(form: Mixture, schedule: Schedule, seeds: range, lengths: tuple[int,
 
 def fitted(task: Problem, calls: int) -> tuple[Table, PointExact, list[float]]:
     """The start, what became of it, and the distances on the way."""
-    begun, numbers, _ = best_start(task, known_tables(task.schedule, calls).values())
+    begun, numbers, _ = best_start(task, start_tables(task.schedule, calls).values())
     rounds = list(calibrate(task, numbers))
     return begun, rounds[-1][0], [value for _, value in rounds]
 
@@ -48,7 +48,7 @@ def test_five_calls_at_least_halve_the_best_known_error_on_unseen_seeds(form, sc
     schedule = ALL_SCHEDULES[schedule]
     _, numbers, _ = fitted(problem(form(), schedule, range(8)), 5)
     unseen = problem(form(), schedule, range(100, 116))
-    best = min(distances(unseen, table).median() for table in known_tables(schedule, 5).values())
+    best = min(distances(unseen, table).median() for table in start_tables(schedule, 5).values())
     assert distances(unseen, numbers.table(schedule)).median() < best / 2
 
 
@@ -75,7 +75,7 @@ def test_many_columns_of_the_jacobian_at_once_are_the_same():
         return {"x": torch.cat(answers)}
 
     _, numbers, _ = fitted(task, 4)
-    _, at_once, _ = fitted(replace(task, denoiser=one_by_one, together=8), 4)
+    _, at_once, _ = fitted(replace(task, denoiser=one_by_one, at_once=8), 4)
     assert at_once.vector == pytest.approx(numbers.vector, abs=1e-6)
     assert set(sizes) == {3, 6}
 
@@ -108,7 +108,7 @@ def test_a_point_mass_stays_exact(schedule):
 def test_known_solvers_are_of_the_family_to_the_last_digits(schedule):
     schedule = ALL_SCHEDULES[schedule]
     task = problem(mixture(), schedule, range(2))
-    for table in known_tables(schedule, 6).values():
+    for table in start_tables(schedule, 6).values():
         found = point_exact(table, schedule)
         assert found is not None, table.solver
         for case in task.cases:
@@ -150,7 +150,7 @@ def test_a_call_more_changes_nothing_by_itself(schedule):
     task = problem(mixture(), schedule, range(2))
     numbers = point_exact(make_table("adams", schedule, 5, options={"readout": "eps"}), schedule)
     numbers = numbers.moved(0.03 * np.cos(np.arange(len(numbers.vector))))
-    grown = numbers.grown().grown()
+    grown = numbers.extended().extended()
     assert grown.calls == 7
     back = point_exact(grown.table(schedule), schedule)
     assert back.vector == pytest.approx(grown.vector, abs=1e-9)
@@ -175,7 +175,7 @@ def test_less_noise_makes_narrower_data_as_ancestral_sampling_with_less_does(sch
 
     plain_space = {"x": Gaussian()}
     plain = make_table(solver, schedule, 300, "karras", options)
-    lower = point_exact(plain, schedule).quieter(0.6).table(schedule)
+    lower = point_exact(plain, schedule).with_noise_scale(0.6).table(schedule)
     first = start(plain_space, schedule, plain, range(3), {"x": (4, 1)}, dtype=torch.float64)
     wide, narrow = (finish(denoiser, plain_space, table, first).x["x"] for table in (plain, lower))
     assert torch.allclose(narrow, 0.6 * wide, rtol=1e-3)

@@ -12,7 +12,7 @@ from polydiff.engine.guidance import (
     cfg_zero,
     classifier,
     inpaint,
-    overlay,
+    paste_known,
     steer,
     threshold,
 )
@@ -152,7 +152,7 @@ def test_what_a_request_keeps_is_seen_at_the_right_noise(solver, steps):
 def test_keep_may_name_single_features_and_single_components():
     state = {"x": torch.zeros(1, 2, 2), "y": torch.zeros(1, 2, 2)}
     keep = {"x": torch.tensor([[[True, False], [False, True]]])}
-    result = overlay(state, {"x": torch.ones(1, 2, 2)}, keep)
+    result = paste_known(state, {"x": torch.ones(1, 2, 2)}, keep)
     assert result["x"].tolist() == [[[1, 0], [0, 1]]]
     assert result["y"] is state["y"]
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from polydiff.engine.guidance import inpaint, overlay
+from polydiff.engine.guidance import inpaint, paste_known
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Gaussian
-from polydiff.engine.processes.base import superposed
 from polydiff.engine.schedules import EDM
 from polydiff.engine.solvers import ddim
+from polydiff.engine.states import superposed
 from polydiff.runtime.requests import Request, sample_requests
 
 SCHEDULE = EDM()
@@ -63,7 +63,7 @@ def test_the_known_part_follows_the_prediction_where_pose_means_nothing(pose_fre
     keep = {"points": torch.arange(9)[None] < 5}
     t = torch.full((1,), 0.5, dtype=torch.float64)
     answer = inpaint(lambda x, t, mask, cond: x, known, keep, processes)({"points": points}, t, {}, {})
-    expected = points if pose_free else overlay({"points": points}, known, keep)["points"]
+    expected = points if pose_free else paste_known({"points": points}, known, keep)["points"]
     assert torch.allclose(answer["points"], expected, atol=1e-4)
 
 

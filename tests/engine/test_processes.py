@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import PROCESSES, Fixed, Gaussian
-from polydiff.engine.processes.base import centred, linear_combination, mean_over_real
+from polydiff.engine.states import centred, linear_combination, mean_over_real
 from polydiff.testing.closed_forms import ALL_SCHEDULES
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False]])

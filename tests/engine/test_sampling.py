@@ -17,8 +17,8 @@ from polydiff.engine.guidance import cfg, inpaint
 from polydiff.engine.loop import Run, sample, start, step
 from polydiff.engine.noise import noise
 from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import linear_combination
 from polydiff.engine.solvers import make_table
+from polydiff.engine.states import linear_combination
 from polydiff.errors import UsageError
 from polydiff.runtime.requests import Request, sample_requests
 from polydiff.runtime.saved import load_run, save_run

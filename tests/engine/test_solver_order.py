@@ -9,6 +9,7 @@ import torch
 
 from polydiff.engine.loop import Run
 from polydiff.engine.solvers import SOLVERS
+from polydiff.plugins.builtin import polydiff_components
 from polydiff.testing.closed_forms import (
     ALL_SCHEDULES,
     PROCESSES,
@@ -67,6 +68,21 @@ def error(problem: Mixture, schedule, processes, solver: str, options: dict, ste
 def _steps(solver: str, order: int) -> tuple[int, int]:
     """Polynomials in t or sigma show their fourth order at shorter steps."""
     return (48, 96) if solver in ("deis", "lms") and order == 4 else (24, 48)
+
+
+ORDERS = {info.name: info.facts["order"] for info in polydiff_components() if info.kind == "solver"}
+
+
+@pytest.mark.parametrize("solver", sorted({name for name, _, _ in SOLVER_ORDERS}))
+def test_the_orders_that_are_listed_are_those_that_are_measured(solver):
+    """What `polydiff solvers` says of a solver: its lowest and highest order, "1 to 4" or "2"."""
+    lowest, _, highest = ORDERS[solver].partition(" to ")
+    plain = {"corrector": False}  # a predictor alone has one order less
+    measured = {
+        k for name, options, k in SOLVER_ORDERS if name == solver and not plain.items() <= options.items()
+    }
+    assert measured <= set(range(int(lowest), int(highest or lowest) + 1))
+    assert max(measured) == int(highest or lowest)
 
 
 @pytest.mark.parametrize("process", PROCESSES)

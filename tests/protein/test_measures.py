@@ -118,7 +118,7 @@ def test_real_domains_pass_every_gate_of_geometry(real):
 def test_noise_passes_no_gate_of_geometry():
     rng = np.random.default_rng(0)
     found = figures([measure(Backbone(rng.normal(size=(60, 4, 3)) * 10)) for _ in range(5)])
-    gated = [k for k in found if GATES[k].stands and math.isfinite(found[k])]
+    gated = [k for k in found if GATES[k].bounded and math.isfinite(found[k])]
     passed = {k for k in gated if GATES[k].passed(found[k])}
     assert passed <= {"contacts", "loop", "gyration_share"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polydiff.runtime.packing import AHEAD, RATIO, Ladder, together
+from polydiff.runtime.packing import AHEAD, RATIO, Ladder, run_batched
 
 LENGTHS = st.lists(st.integers(1, 2000), min_size=1, max_size=200)
 
@@ -37,7 +37,7 @@ def run_all(requests, size, ahead=AHEAD, parts=None):
         return [{"x": length} for _, length in waiting]
 
     jobs = [job(number, length) for number, length in enumerate(requests)]
-    for expected, number in enumerate(together(jobs, run, own, size, ahead)):
+    for expected, number in enumerate(run_batched(jobs, run, own, size, ahead)):
         assert number == expected  # in order
         held.append(len(finished) - number)
     assert len(held) == len(requests)
@@ -107,7 +107,7 @@ def test_alone_jobs_are_made_one_after_another():
             begun.append(number)
             yield alone(number)
 
-    stream = together(jobs(), list, lambda waiting: [{} for _ in waiting], size=1)
+    stream = run_batched(jobs(), list, lambda waiting: [{} for _ in waiting], size=1)
     assert next(stream) == 0
     assert begun == [0]
     assert list(stream) == list(range(1, 9))
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_number_of_jobs():
         return batch
 
     with pytest.raises(StopAsyncIteration):
-        next(together(jobs(), run, lambda waiting: [{} for _ in waiting], size=4))
+        next(run_batched(jobs(), run, lambda waiting: [{} for _ in waiting], size=4))
     assert len(begun) < 2 * 4 * AHEAD
     assert calls[-1] == 1  # the others are done and held back
 
@@ -146,4 +146,7 @@ def test_a_job_that_asks_for_nothing_is_done():
         return "x"
         yield
 
-    assert list(together([nothing(), alone(1)], list, lambda waiting: [{} for _ in waiting], 2)) == ["x", 1]
+    assert list(run_batched([nothing(), alone(1)], list, lambda waiting: [{} for _ in waiting], 2)) == [
+        "x",
+        1,
+    ]

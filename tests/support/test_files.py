@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from polydiff.errors import PolydiffError
-from polydiff.support.files import aside, sweep
+from polydiff.support.files import atomic_write, sweep
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("old")
 
     def fail() -> None:
-        with aside(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -31,7 +31,7 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced(tmp_path: Path) -> None:
     for text in ("one", "two"):
-        with aside(tmp_path / "deep" / "model") as temporary:
+        with atomic_write(tmp_path / "deep" / "model") as temporary:
             temporary.mkdir()
             (temporary / "x").write_text(text)
     assert (tmp_path / "deep" / "model" / "x").read_text() == "two"
@@ -40,7 +40,10 @@ def test_a_folder_is_replaced(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PolydiffError, match="cannot be written") as error, aside(tmp_path / "file" / "x"):
+    with (
+        pytest.raises(PolydiffError, match="cannot be written") as error,
+        atomic_write(tmp_path / "file" / "x"),
+    ):
         pass
     assert "\n" not in str(error.value)
     assert error.value.exit_code == 1
@@ -49,8 +52,8 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_what_the_killed_left_behind_is_swept(tmp_path: Path) -> None:
     code = """
 import os, sys
-from polydiff.support.files import aside
-with aside(sys.argv[1]) as temporary:
+from polydiff.support.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
     temporary.write_text("half")
     os._exit(9)
 """

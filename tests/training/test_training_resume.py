@@ -4,6 +4,7 @@ import os
 import pickle
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -296,9 +297,10 @@ def test_kill_9_leaves_a_checkpoint_from_which_another_process_goes_on_exactly(t
         heard = child.stdout.read(5)
         child.kill()
     assert (heard, child.returncode) == (b".....", -signal.SIGKILL)
-    (tmp_path / "killed" / f"{NAME}.part").write_bytes(
-        b"half a checkpoint"
-    )  # what is left at the worst point
+    # what is left at the worst point
+    half = tmp_path / "killed" / f".writing-{socket.gethostname()}-{child.pid}-0" / NAME
+    half.parent.mkdir()
+    half.write_bytes(b"half a checkpoint")
     reached = read_checkpoint(tmp_path / "killed").step
     assert reached >= 5
     small_fit(tmp_path / "killed", reached + 2, decay=0.0, resume=True)

@@ -26,7 +26,7 @@ from polydiff.workflows.calibrate import (
     calibrate,
     drawn_conditions,
     examples_of,
-    grown_tables,
+    extended_tables,
     reference_problem,
     references,
 )
@@ -74,18 +74,18 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_a_fit_may_begin_with_the_models_table_of_fewer_calls(tuned, saved):
     """Whose samples it makes."""
-    [(name, table)] = grown_tables(tuned, 5).items()
+    [(name, table)] = extended_tables(tuned, 5).items()
     assert (name, table.nfe) == ("calibrated of 3 calls", 5)
     problem = reference_problem(tuned, range(2), 20)
     own = saved.solver_table(tuned.manifest.schedule, "")
     assert torch.allclose(distances(problem, table), distances(problem, own), rtol=1e-4)
-    assert grown_tables(tuned, 3) == {} == grown_tables(series.model(), 5)
+    assert extended_tables(tuned, 3) == {} == extended_tables(series.model(), 5)
 
 
 def test_a_table_that_no_longer_fits_does_not_stand_in_the_way_of_a_new_one(tuned, saved, folder):
     stale = saved.model_copy(update={"schedule": Part(name="rectified_flow.v1")})
     stale.write(table_path(folder, 3))
-    assert grown_tables(tuned, 5) == {}
+    assert extended_tables(tuned, 5) == {}
 
 
 def test_a_table_comes_nearer_to_many_calls_and_is_the_same_again(saved: SavedTable) -> None:

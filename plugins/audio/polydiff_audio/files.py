@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample, to_channels
 from polydiff_audio.loudness import HEADROOM_DB, amplitude, decibels
@@ -77,7 +77,7 @@ def read(
 def write(
     clip: AudioClip, path: str | os.PathLike[str], *, bits: int = 16, headroom_db: float | None = None
 ) -> list[str]:
-    """Write a clip in the format of the suffix, aside and then renamed; returns visible notes.
+    """Write a clip in the format of the suffix, atomically; returns visible notes.
 
     bits: 16, 24 (integer) or 32 (float, wav only). headroom_db: turn the clip down so that its peak lies at
     most there, say -1.0; by default only a clip that would clip is turned down. A clip that was read from a
@@ -103,7 +103,7 @@ def write(
     else:
         clip, turned_down = _peak_safe(clip, headroom_db)
         data = _encode(clip, suffix, bits)
-    with aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return notes + turned_down
 

@@ -24,7 +24,7 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
 
     0003.ply becomes 0003.mesh.glb beside it, or what -o says.
     """
-    from polydiff.support.files import aside
+    from polydiff.support.files import atomic_write
     from polydiff_pointcloud.files import read
     from polydiff_pointcloud.surface import mesh_of
 
@@ -41,7 +41,7 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
         surface = mesh_of(read(path))
         target = out if single and out else (out or path.parent) / f"{path.stem}.mesh{ending}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with aside(target) as temporary:
+        with atomic_write(target) as temporary:
             surface.export(temporary, file_type=target.suffix.lower().removeprefix("."))
         about = {"path": str(target), "faces": len(surface.faces), "watertight": bool(surface.is_watertight)}
         made.append(about)
@@ -57,7 +57,7 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("clouds.html"), show_default=True)
 def view(clouds: tuple[Path, ...], out: Path) -> None:
     """Write one HTML page, which needs no network, in which CLOUDS can be turned."""
-    from polydiff.support.files import aside
+    from polydiff.support.files import atomic_write
     from polydiff_pointcloud.files import read
     from polydiff_pointcloud.viewer import page
 
@@ -68,6 +68,6 @@ def view(clouds: tuple[Path, ...], out: Path) -> None:
         shown, [" ".join(filter(None, (x.category, p.name))) for x, p in zip(shown, clouds, strict=True)]
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    with aside(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     click.echo(f"{out}: {len(shown)} clouds")

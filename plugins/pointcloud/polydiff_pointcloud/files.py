@@ -17,7 +17,7 @@ import trimesh
 from trimesh.exchange.ply import export_ply
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff_pointcloud.cloud import PointCloud
 
 SUFFIXES = (".ply", ".npz", ".npy", ".xyz", ".glb", ".obj")
@@ -225,7 +225,7 @@ def write(cloud: PointCloud, path: str | os.PathLike[str]) -> list[str]:
         raise UsageError(
             f"{path}: clouds are written as {' '.join(SUFFIXES)}.{did_you_mean(suffix, SUFFIXES)}"
         )
-    with aside(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         _WRITERS[suffix](cloud, file)
     lost = [
         name

@@ -20,7 +20,7 @@ def measure(structures: tuple[Path, ...], out: Path) -> None:
     import csv
     import io
 
-    from polydiff.support.files import aside
+    from polydiff.support.files import atomic_write
     from polydiff_protein.files import read
     from polydiff_protein.measures import figures
     from polydiff_protein.measures import measure as measured
@@ -40,7 +40,7 @@ def measure(structures: tuple[Path, ...], out: Path) -> None:
     table = csv.DictWriter(text, rows[0], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    with aside(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
     click.echo(f"{out}: {len(rows)} structures")
 
@@ -53,7 +53,7 @@ def ribbon(structures: tuple[Path, ...], out: Path) -> None:
 
     Where OUT ends in .png, a picture is drawn: three views of one structure, or one of each.
     """
-    from polydiff.support.files import aside
+    from polydiff.support.files import atomic_write
     from polydiff_protein.files import read
     from polydiff_protein.preview import contact_sheet, views
     from polydiff_protein.viewer import page
@@ -66,6 +66,6 @@ def ribbon(structures: tuple[Path, ...], out: Path) -> None:
         drawn = page(shown, titles).encode("utf-8")
     else:
         drawn = views(shown[0]) if len(shown) == 1 else contact_sheet(shown, titles)
-    with aside(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_bytes(drawn)
     click.echo(f"{out}: {len(shown)} structures")

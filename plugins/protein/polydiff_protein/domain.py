@@ -186,7 +186,7 @@ class Proteins(ConfiguredDomain, FileDomain):
         """Noise b turned as a whole onto noise a: direction means nothing."""
         import torch
 
-        from polydiff.engine.processes.base import superposed
+        from polydiff.engine.states import superposed
 
         every = b["atoms"].new_ones(1, len(b["atoms"]), dtype=torch.bool)
         return {**b, "atoms": superposed(b["atoms"][None], a["atoms"][None], every)[0]}

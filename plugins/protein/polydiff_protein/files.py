@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff_protein.reading import from_mmcif, from_pdb
 from polydiff_protein.structure import Backbone
 from polydiff_protein.writing import GLYCINE, mmcif_text, pdb_text
@@ -86,7 +86,7 @@ def write(backbone: Backbone, path: str | os.PathLike[str]) -> list[str]:
     data = text.encode("utf-8")
     if path.suffix.lower() == COMPRESSED:
         data = gzip.compress(data, mtime=0)
-    with aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     unknown = backbone.sequence.count("X")
     return [f"{unknown} residues of unknown type written as {GLYCINE}"] if unknown else []

@@ -16,7 +16,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from polydiff.errors import UsageError, did_you_mean
-from polydiff.support.files import aside
+from polydiff.support.files import atomic_write
 from polydiff_video.clip import Frames, VideoClip
 
 _FILMS = {".mp4": ("mp4", "libx264"), ".webm": ("webm", "libvpx-vp9")}
@@ -63,7 +63,7 @@ def write(clip: VideoClip, path: str | os.PathLike[str]) -> list[str]:
     if suffix not in SUFFIXES:
         hint = did_you_mean(suffix, SUFFIXES)
         raise UsageError(f"{path}: films are written as {' '.join(SUFFIXES)}.{hint}")
-    with aside(path) as temporary:
+    with atomic_write(path) as temporary:
         if suffix == ".npz":
             np.savez_compressed(temporary, frames=clip.frames, fps=clip.fps)
             return []

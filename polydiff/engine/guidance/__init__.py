@@ -1,16 +1,22 @@
-"""Guidance: a denoiser that wraps a denoiser, and holds nothing that changes.
+"""Guidance: functions that wrap a denoiser into a denoiser, without state.
 
     cfg, cfg_zero, apg        with a condition and without it, and beyond
     autoguidance              a network and a worse one, and beyond
     steer, classifier         along the gradient of an energy, a reward or a classifier
     threshold                 no larger than data is
-    inpaint, overlay          what is known stays
+    inpaint, paste_known      what is known stays
 
-What a guidance must remember from call to call (`apg`) travels in the Run; see `denoisers`.
+What a guidance must remember from call to call (`apg`) is carried in the Run; see `denoisers`.
 """
 
 from polydiff.engine.guidance.contrast import apg, autoguidance, cfg, cfg_zero
-from polydiff.engine.guidance.keep import inpaint, keep_exactly, keeping, kept_conditions, overlay
+from polydiff.engine.guidance.inpaint import (
+    inpaint,
+    inpaint_from_cond,
+    pack_known,
+    paste_known,
+    unpack_known,
+)
 from polydiff.engine.guidance.steer import classifier, steer
 from polydiff.engine.guidance.threshold import threshold
 
@@ -21,10 +27,10 @@ __all__ = [
     "cfg_zero",
     "classifier",
     "inpaint",
-    "keep_exactly",
-    "keeping",
-    "kept_conditions",
-    "overlay",
+    "inpaint_from_cond",
+    "pack_known",
+    "paste_known",
     "steer",
     "threshold",
+    "unpack_known",
 ]

@@ -1,4 +1,4 @@
-"""Guidance by contrast: from one answer of a network away from another, by a scale."""
+"""Guidance by contrast: extrapolate from one answer of a network through another, by a scale."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.processes.base import masked, per_sample
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import inner, masked, per_sample, real_count
 from polydiff.errors import UsageError
 
 Interval = tuple[float, float]
-Halves = Callable[[State, Tensor, Mask, Cond], tuple[State, State]]
+WithAndWithout = Callable[[State, Tensor, Mask, Cond], tuple[State, State]]
 
 #: of the name under which `apg` remembers
 SUFFIX = "/momentum"
@@ -44,10 +44,10 @@ def cfg(
     """
     if not 0 <= rescale <= 1:
         raise UsageError(f"rescale must lie between 0 and 1, got {rescale!r}")
-    weight = strength(scale, interval, schedule)
+    weight = scale_at(scale, interval, schedule)
     if scale == 1 or not null:
         return denoiser
-    both = halves(denoiser, null)
+    both = with_and_without(denoiser, null)
 
     def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         with_cond, without = both(x, t, mask, cond)
@@ -78,10 +78,10 @@ def cfg_zero(
         zero_from: the flow is zero (x̂0 = y) at this t and above; None is never. 1 is the paper's single first
             step. Made for first-order solvers: a multistep solver goes on using the read-out.
     """
-    weight = strength(scale, interval, schedule)
+    weight = scale_at(scale, interval, schedule)
     if scale == 1 or not null:
         return denoiser
-    both = halves(denoiser, null)
+    both = with_and_without(denoiser, null)
 
     def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         with_cond, without = both(x, t, mask, cond)
@@ -114,7 +114,7 @@ def apg(
 ) -> Denoiser:
     """Adaptive projected guidance (Sadat et al. 2024, section 4, algorithm 1).
 
-    The difference d = cond - null goes through three mends before it is added, for each component:
+    The difference d = cond - null is modified in three steps before it is added, for each component:
 
         d ← d + momentum · (d of the call before)             a negative momentum damps what repeats itself
         d ← d · min(1, norm / |d|)                            no step is too long
@@ -136,10 +136,10 @@ def apg(
         raise UsageError(f"norm must be 0 or more, got {norm!r}")
     if not -1 < momentum < 1:
         raise UsageError(f"momentum must lie between -1 and 1, got {momentum!r}")
-    weight = strength(scale, interval, schedule)
+    weight = scale_at(scale, interval, schedule)
     if scale == 1 or not null:
         return denoiser
-    both = halves(denoiser, null)
+    both = with_and_without(denoiser, null)
 
     def guided(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         with_cond, without = both(parts(x), t, mask, cond)
@@ -152,7 +152,7 @@ def apg(
                 d = d if memory is None else torch.add(d, memory, alpha=momentum)
                 result[name + SUFFIX] = d
             if norm:
-                rms = (inner(d, d, real) / entries(d, real)).sqrt()
+                rms = (inner(d, d, real) / real_count(d, real)).sqrt()
                 d = d * per_sample((norm / rms.clamp(min=1e-12)).clamp(max=1), d)
             if eta != 1:
                 share = inner(d, positive, real) / inner(positive, positive, real).clamp(min=1e-12)
@@ -178,7 +178,7 @@ def autoguidance(denoiser: Denoiser, weaker: Denoiser, scale: float) -> Denoiser
     return denoiser if scale == 1 else guided
 
 
-def halves(denoiser: Denoiser, null: Cond) -> Halves:
+def with_and_without(denoiser: Denoiser, null: Cond) -> WithAndWithout:
     """The answer with the conditions and the one without, of one call on a doubled batch.
 
     null: what "any" looks like, name to (1, width) or (B, width). A condition that it does not name is never
@@ -205,7 +205,7 @@ def _twice(tensors: Mapping[str, Tensor]) -> State:
     return {name: torch.cat([value, value]) for name, value in tensors.items()}
 
 
-def strength(
+def scale_at(
     scale: float, interval: Interval | None, schedule: Schedule | None
 ) -> Callable[[Tensor], Tensor]:
     """The scale at t (B,): 1 where log_snr lies outside the interval (Kynkäänniemi et al. 2024)."""
@@ -220,16 +220,6 @@ def strength(
         return torch.where((log_snr >= low) & (log_snr <= high), scale, 1.0).double()
 
     return at
-
-
-def inner(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
-    """The inner product over a sample's real entries, (B,) float64."""
-    return (masked(a, mask).double() * masked(b, mask).double()).flatten(1).sum(1)
-
-
-def entries(x: Tensor, mask: Tensor | None) -> Tensor | int:
-    """How many real numbers a sample of x (B, N, ...) has, at least one."""
-    return x[0].numel() if mask is None else mask.sum(1).clamp(min=1) * x[0, 0].numel()
 
 
 def _beyond(start: State, through: State, factor: Tensor) -> State:
@@ -248,6 +238,6 @@ def _rescaled(answer: State, reference: State, mask: Mask, share: float) -> Stat
 def _deviation(x: Tensor, mask: Tensor | None) -> Tensor:
     """Root mean square about the mean over a sample's real entries, (B,) float64."""
     x = masked(x, mask)
-    count = entries(x, mask)
+    count = real_count(x, mask)
     mean = x.double().flatten(1).sum(1) / count
     return (inner(x, x, None) / count - mean**2).clamp(min=0).sqrt()

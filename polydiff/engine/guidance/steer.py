@@ -8,8 +8,8 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.inverse.gradients import added, graph, leaves, pull, tweedie_factor
-from polydiff.engine.processes.base import masked
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import masked
 from polydiff.errors import UsageError
 
 Energy = Callable[[State, Mask], Tensor]

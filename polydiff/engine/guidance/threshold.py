@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.processes.base import per_sample
+from polydiff.engine.states import per_sample
 from polydiff.errors import UsageError
 
 

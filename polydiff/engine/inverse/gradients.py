@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import State
-from polydiff.engine.processes.base import per_sample
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import per_sample
 
 #: below this alpha x says nothing of x0, and the derivative of x̂0 is rounding
 LOWEST_ALPHA = 1e-6

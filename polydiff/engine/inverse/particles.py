@@ -19,14 +19,12 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
-from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.inverse.gradients import added, graph, leaves, pull, scaled, tweedie_factor
 from polydiff.engine.inverse.posterior import Measurement, remaining_variance
 from polydiff.engine.loop import Run, start, step
 from polydiff.engine.noise import Seeds, as_seeds, noise, uniform
-from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import filled, masked
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import filled, inner, masked
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
 
@@ -135,13 +133,13 @@ def sample_particles(
         resample_below: share of K to which the effective number may fall before a sample's particles are
             drawn anew, systematically.
 
-    Errors: UsageError for a component that is neither Gaussian nor Fixed, a count below 1, or a twist that is
+    Errors: UsageError for a component that is neither linear nor passive, a count below 1, or a twist that is
     no (B·K,).
     """
     if count < 1:
         raise UsageError(f"count must be at least 1, got {count}")
     for name, process in processes.items():
-        if not isinstance(process, Gaussian | Fixed):
+        if not (process.linear or process.passive):
             raise UsageError(f"particles need Gaussian components, and {name!r} is {type(process).__name__}")
     own = as_seeds(seeds, device)
     mask, cond = _repeated(mask, count), _repeated(cond, count)
@@ -166,7 +164,7 @@ def sample_particles(
             x0_hat = denoiser(here, t, mask, cond)
             value = value_of(x0_hat, t)
             slope = pull({"twist": value}, here, {"twist": torch.ones_like(value)})
-        drawn = {name for name in x0_hat if isinstance(processes.get(name), Gaussian)}
+        drawn = {name for name in x0_hat if name in processes and processes[name].linear}
         slope = {name: change for name, change in slope.items() if name in drawn}
         shift = scaled(slope, bend * tweedie_factor(schedule, t))
         return {name: x0.detach() for name, x0 in x0_hat.items()}, shift, value.detach()

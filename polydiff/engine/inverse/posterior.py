@@ -31,10 +31,10 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
-from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.inverse.gradients import added, graph, leaves, pull, scaled, tweedie_factor
-from polydiff.engine.processes.base import masked, noise_ratio, per_sample
+from polydiff.engine.processes.base import noise_ratio
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import inner, masked, per_sample
 from polydiff.errors import UsageError
 
 Operator = Callable[[State, Mask], Tensor]

@@ -20,14 +20,12 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.grids import SIGMA_MIN
-from polydiff.engine.guidance.contrast import entries, inner
 from polydiff.engine.inverse.gradients import scaled
 from polydiff.engine.loop import Run
 from polydiff.engine.nodes import LOWEST_LAMBDA, nodes_at
-from polydiff.engine.processes import Fixed, Gaussian
-from polydiff.engine.processes.base import per_sample
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row
+from polydiff.engine.states import inner, per_sample, real_count
 from polydiff.errors import PolydiffError, UsageError
 
 
@@ -106,8 +104,8 @@ def adaptive(
 
     The first step, where alpha = 0, and the last, to sigma = 0, are DDIM steps.
 
-    Errors: UsageError for another order, tolerances that are not positive, or a process that is not Gaussian;
-    PolydiffError after `max_calls`.
+    Errors: UsageError for another order, tolerances that are not positive, or a process that is neither
+    linear nor passive; PolydiffError after `max_calls`.
     """
     if order not in FORMULAS:
         raise UsageError(f"order must be 3 or 5, got {order!r}")
@@ -124,7 +122,7 @@ def adaptive(
 class Flow:
     """The ODE of one batch: slopes of y at lambda (B,), and what lies at its ends.
 
-    Errors: UsageError for a process that is not Gaussian.
+    Errors: UsageError for a process that is neither linear nor passive.
     """
 
     denoiser: Denoiser
@@ -138,11 +136,11 @@ class Flow:
 
     def __post_init__(self) -> None:
         for name, process in self.processes.items():
-            if not isinstance(process, Gaussian | Fixed):
+            if not (process.linear or process.passive):
                 raise UsageError(
                     f"adaptive steps need Gaussian components, and {name!r} is {type(process).__name__}"
                 )
-        self.moving = {name: p for name, p in self.processes.items() if isinstance(p, Gaussian)}
+        self.moving = {name: p for name, p in self.processes.items() if p.linear}
         self.carried = {name: value for name, value in self.state.items() if name not in self.moving}
         self.x = {name: self.state[name] for name in self.moving}
         some = next(iter(self.x.values()))
@@ -181,7 +179,7 @@ class Flow:
         for name, value in error.items():
             relative, real = value / scale[name], self.mask.get(name)
             total += inner(relative, relative, real)
-            count += entries(value, real)
+            count += real_count(value, real)
         return (total / count).sqrt()
 
 

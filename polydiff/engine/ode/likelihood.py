@@ -21,12 +21,12 @@ from torch import Tensor
 
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State, parts
 from polydiff.engine.grids import SIGMA_MIN
-from polydiff.engine.guidance.contrast import inner
 from polydiff.engine.inverse.gradients import graph, leaves, pull
 from polydiff.engine.nodes import LOWEST_LAMBDA
 from polydiff.engine.noise import Seeds, as_seeds, noise
 from polydiff.engine.ode.adaptive import RK45, Flow, integrate
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import inner
 from polydiff.errors import UsageError
 
 TRACE = "log_density/trace"
@@ -69,8 +69,8 @@ def log_likelihood(
         seeds: of the probes, one a sample or one for all.
         rtol, atol, max_calls: as for `adaptive`; they hold for the integral of the trace too.
 
-    Errors: UsageError for a process that is not Gaussian, or fewer than one probe; PolydiffError after
-    `max_calls`.
+    Errors: UsageError for a process that is neither linear nor passive, or fewer than one probe;
+    PolydiffError after `max_calls`.
 
     >>> from polydiff.engine.processes import Gaussian
     >>> from polydiff.engine.schedules import EDM
@@ -130,12 +130,8 @@ class _Density(Flow):
         return torch.maximum(super().error(parts(error), parts(scale)), trace)
 
     def dimensions(self) -> Tensor:
-        total = torch.zeros(self.batch, dtype=torch.float64, device=self.device)
-        for name, x in self.x.items():
-            real = self.mask.get(name)
-            nodes = torch.full_like(total, x.shape[1]) if real is None else real.sum(1).double()
-            total += (nodes - int(self.moving[name].centre)).clamp(min=0) * x[0, 0].numel()
-        return total
+        counts = [self.moving[name].dimensions(x, self.mask.get(name)) for name, x in self.x.items()]
+        return torch.stack(counts).sum(0)
 
     def basis(self) -> Iterator[State]:
         """A vector for each number of each component, projected: Σ v vᵀ is the projection."""

@@ -2,117 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, live
-
-
-def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) float64 scalars shaped and cast to multiply a (B, ...) tensor."""
-    return values.to(device=like.device, dtype=like.dtype).reshape(-1, *[1] * (like.dim() - 1))
-
-
-def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x (B, N, ...) with padded entries exactly zero, NaN there included; mask (B, N) bool, True = real."""
-    return x if mask is None else torch.where(mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), x, 0.0)
-
-
-# Multiples of this add up exactly in float64 while their sum stays below 2^53 of them (half a million),
-# and an exact sum is the same in any order.
-_QUANTUM = 2.0**-34
-
-
-def centred(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x (B, N, ...) less its mean over real entries; padding zero. Bits do not depend on batch or padding."""
-    x = masked(x, mask)
-    total = (x.double() / _QUANTUM).round().sum(1, keepdim=True) * _QUANTUM
-    if mask is None:
-        return x - (total / x.shape[1]).to(x.dtype)
-    count = mask.sum(1).clamp(min=1).reshape(-1, *[1] * (x.dim() - 1))
-    return masked(x - (total / count).to(x.dtype), mask)
-
-
-def mean_over_real(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of (B, N, ...) over a sample's real entries, shape (B,)."""
-    if mask is None:
-        return values.flatten(1).mean(1)
-    features = values[0, 0].numel()
-    total = masked(values, mask).flatten(1).sum(1)
-    return total / (mask.sum(1).clamp(min=1) * features)
-
-
-def linear_combination(terms: Sequence[tuple[float, Tensor]], out: Tensor | None = None) -> Tensor:
-    """Σ weight · tensor as a new tensor, or in `out`: an operation a term, none for a weight of zero.
-
-    The sum is left to right and element by element, so an element's bits do not depend on the shape. Weights
-    are all floats, or all tensors of no dimension, whose values are not looked at.
-    """
-    weight, first = terms[0]
-    if isinstance(weight, Tensor):
-        total = first * weight
-        for weight, tensor in terms[1:]:
-            total.addcmul_(tensor, weight)
-        return total
-    (weight, first), *rest = [term for term in terms if term[0] != 0] or terms[:1]
-    if weight != 1:
-        # a fake or otherwise special tensor wants the number itself
-        factor = _scalar(weight, first.dtype) if type(first) is Tensor else weight
-        total = torch.mul(first, factor, out=out)
-    elif rest:
-        (weight, second), *rest = rest
-        total = torch.add(first, second, alpha=weight, out=out)
-    else:
-        total = first.clone() if out is None else out.copy_(first)
-    for weight, tensor in rest:
-        total.add_(tensor, alpha=weight)
-    return total
-
-
-@lru_cache(4096)
-def _scalar(weight: float, state: torch.dtype) -> Tensor:
-    """A weight as `torch.mul` takes it faster than a float: the weights of a table come again and again.
-
-    Of half precision torch multiplies in float32, so the weight is not rounded to less than that.
-    """
-    dtype = state if state in (torch.float32, torch.float64) else torch.float64
-    with torch.inference_mode(False):
-        return torch.tensor(weight, dtype=dtype, device="cpu")
-
-
-def filled(value: float | Tensor, count: int, device: torch.device) -> Tensor:
-    """(B,) float64 of one value, which may be a tensor of no dimension."""
-    if isinstance(value, Tensor):
-        return value.expand(count)
-    return torch.full((count,), value, dtype=torch.float64, device=device)
-
-
-def either(condition: bool | Tensor, this: Callable[[], Tensor], that: Callable[[], Tensor]) -> Tensor:
-    """`this` where the condition holds, else `that`; both are computed where only the device knows."""
-    if isinstance(condition, Tensor):
-        return torch.where(condition, this(), that())
-    return this() if condition else that()
-
-
-def superposed(points: Tensor, onto: Tensor, chosen: Tensor) -> Tensor:
-    """Points (B, N, ..., 3) turned and moved as a whole so that those of the chosen nodes (B, N) lie as near
-    as can be to those of `onto`, never mirrored (Kabsch 1976). Where none is chosen nothing moves."""
-    weight = chosen.double().reshape(*chosen.shape, *[1] * (points.dim() - 2))
-    weight = weight.expand(*points.shape[:-1], 1).flatten(1, -2)
-    here, there = points.double().flatten(1, -2), onto.double().flatten(1, -2)
-    count = weight.sum(1, keepdim=True).clamp(min=1)
-    middle, goal = (here * weight).sum(1, keepdim=True) / count, (there * weight).sum(1, keepdim=True) / count
-    u, _, vh = torch.linalg.svd(((here - middle) * weight).transpose(1, 2) @ (there - goal))
-    handed = torch.ones_like(u[:, 0])
-    handed[:, 2] = torch.linalg.det(u @ vh).sign()
-    moved = (here - middle) @ (u * handed[:, None]) @ vh + goal
-    return torch.where(chosen.any(1)[:, None, None], moved, here).reshape(points.shape).to(points.dtype)
 
 
 @dataclass(frozen=True)
@@ -131,45 +30,65 @@ def noise_ratio(schedule: Schedule, t: Tensor) -> Tensor:
     return torch.exp(-0.5 * schedule.log_snr(t))
 
 
-class Process(Protocol):
-    """One component of a state. Tensors are (B, N, ...); a mask is (B, N) bool or None.
+class Process(ABC):
+    """One component of a state. Tensors are (B, N, ...); a mask is bool (B, N), True = real, or None.
+
+    Subclass it for a space of your own: what is abstract has to be written, every other method has a
+    default. The flags say what the engine may do with a component, whatever its class:
+
+    passive: it is given with the request and carried along. It has no noise, no prior and no loss, `read`
+        and `move` return x, and `draws` is False.
+    linear: it is a vector space with Gaussian noise, x_t = alpha x0 + sigma ξ, with x0 and ξ projected by
+        `project`, an orthogonal projection that is linear for a given mask; x̂0 is the mean of x0; `read` and
+        `move` are the weighted sums of the row, and a read-out has the shape of the state. Adaptive steps,
+        likelihoods, particles and the calibration of tables need this, and the loop reuses its memory.
 
     Noise always arrives as standard normals of shape `noise_shape`; a process on another space makes
     its own kind of randomness out of them, so that seeds mean the same everywhere.
 
-    What has a body here is right for vector spaces, where the x̂0 that solvers need is the mean of x0.
-    Subclass to inherit it.
+    The numbers of a row are floats, or all of them tensors of no dimension (`runtime.captured`): `live` and
+    `states.either` decide without asking the device, and arithmetic is the same on both.
 
-    The numbers of a row are floats, or all of them tensors of no dimension (`engine.captured`): `live` and
-    `either` decide without asking the device, and arithmetic is the same on both.
+    >>> from polydiff.engine.processes import Fixed, Gaussian, Torus
+    >>> [(p.linear, p.passive) for p in (Gaussian(), Fixed(), Torus())]
+    [(True, False), (False, True), (False, False)]
     """
 
+    passive: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
+
     @property
-    def strays(self) -> bool:
-        """Whether long steps may lead off the path of `corrupt` to an x0 that is known."""
+    def needs_noised_known(self) -> bool:
+        """Whether inpainting must show the network the known part with noise added: True where long steps may
+        leave the path of `corrupt` to an x0 that is known."""
         return False
 
+    @abstractmethod
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the normals that one sample of `shape` needs."""
-        ...
 
+    @abstractmethod
     def prior(self, noise: Tensor, schedule: Schedule, t: Tensor, mask: Tensor | None) -> Tensor:
         """The state before the first step, at time t (float64 scalar or (B,))."""
-        ...
 
+    @abstractmethod
     def corrupt(
         self, x0: Tensor, noise: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
     ) -> Tensor:
         """x_t given x0; t is float64 (B,)."""
-        ...
 
     def noiseless(self, x0: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         """x0 as a state at time t (float64 (B,)) to which no noise was added."""
         return x0
 
+    @abstractmethod
     def project(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """x with its invariants restored: padding zero, on the manifold."""
-        ...
+
+    def dimensions(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """How many numbers of each sample of x are free, float64 (B,): the rank of `project`."""
+        nodes = x.shape[1] if mask is None else mask.sum(1)
+        return torch.as_tensor(nodes * x[0, 0].numel(), dtype=torch.float64, device=x.device).expand(len(x))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What a network returns for one sample of `shape`."""
@@ -179,22 +98,29 @@ class Process(Protocol):
         """What a network sees of x."""
         return x
 
+    @abstractmethod
     def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
         """x̂0 from a network's output at x."""
-        ...
 
     def target(self, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         """What a denoiser that knew x0 would answer at x. Its mean given x is the x̂0 that solvers need."""
         return x0
 
-    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
-        """The read-out h = p x + q x̂0 of one network call, x̂0 projected first."""
-        ...
+    @abstractmethod
+    def read(
+        self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None, out: Tensor | None = None
+    ) -> Tensor:
+        """The read-out h = p x + q x̂0 of one network call, x̂0 projected first.
+
+        out: given to linear processes only: a tensor of the shape of x that nothing else uses, to write the
+            result to and return. It may be ignored: this only saves memory.
+        """
 
     def draws(self, row: Row) -> bool:
         """Whether the move of a row needs noise."""
         return live(row.c)
 
+    @abstractmethod
     def move(
         self,
         x: Tensor,
@@ -203,18 +129,20 @@ class Process(Protocol):
         anchor: Tensor | None,
         noise: Tensor | None,
         mask: Tensor | None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """x⁺ = a x + Σ_k b_k h_{i-k} + base anchor + c ξ, read-outs newest first, as a new tensor.
 
-        `anchor` is given where row.base is not zero, `noise` where `draws` says so.
+        `anchor` is given where row.base is not zero, `noise` where `draws` says so. out: as in `read`; it may
+        be x itself, so read x before writing.
         """
-        ...
 
     def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
         """`known` as it would stand in `x0_hat` (both (B, N, ...)) where the process cannot tell it from what
         was given: moved by the symmetry that its data has. keep: bool (B, N), where it is known."""
         return known
 
+    @abstractmethod
     def loss(
         self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
     ) -> Tensor:
@@ -223,8 +151,7 @@ class Process(Protocol):
         Times snr / 2 it is the rate at which the bound on the log likelihood falls with log_snr (Kingma et
         al. 2021, section 4), and that is what it must be where it is no distance: so one weight fits all.
         """
-        ...
 
+    @abstractmethod
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
         """What lies `share` of the way from noise a to noise b (N, ...), as likely as they are."""
-        ...

@@ -36,9 +36,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import Process, Scaling, either, masked, mean_over_real, per_sample
+from polydiff.engine.processes.base import Process, Scaling
 from polydiff.engine.processes.tangent import levels_of
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import either, masked, mean_over_real, per_sample
 from polydiff.engine.table import Level, Row
 from polydiff.errors import UsageError
 
@@ -113,7 +114,9 @@ class Categorical(Process):
         p = output.softmax(-1)
         return p if self.transition == "uniform" else torch.where(_hidden(x), p, x)
 
-    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+    def read(
+        self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None, out: Tensor | None = None
+    ) -> Tensor:
         return self.project(x0_hat, mask)
 
     def draws(self, row: Row) -> bool:
@@ -127,6 +130,7 @@ class Categorical(Process):
         anchor: Tensor | None,
         noise: Tensor | None,
         mask: Tensor | None,
+        out: Tensor | None = None,
     ) -> Tensor:
         assert noise is not None
         levels = levels_of(row)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import Process, Scaling, masked
+from polydiff.engine.processes.base import Process, Scaling
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import masked
 from polydiff.engine.table import Row
 
 
 @dataclass(frozen=True)
 class Fixed(Process):
     """The state given at the start is the state at every time; it takes no noise and has no loss."""
+
+    passive: ClassVar[bool] = True
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (0,)
@@ -33,7 +37,7 @@ class Fixed(Process):
     def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
         return x
 
-    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+    def read(self, x: Tensor, *rest: Any, **named: Any) -> Tensor:
         return x
 
     def move(self, x: Tensor, *rest: Any, **named: Any) -> Tensor:
@@ -41,6 +45,9 @@ class Fixed(Process):
 
     def draws(self, row: Row) -> bool:
         return False
+
+    def dimensions(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     def loss(self, x0_hat: Tensor, *rest: Any, **named: Any) -> Tensor:
         return x0_hat.new_zeros(len(x0_hat))

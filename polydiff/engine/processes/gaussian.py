@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import (
-    Process,
-    Scaling,
-    centred,
-    linear_combination,
-    masked,
-    mean_over_real,
-    per_sample,
-    superposed,
-)
+from polydiff.engine.processes.base import Process, Scaling
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import centred, linear_combination, masked, mean_over_real, per_sample, superposed
 from polydiff.engine.table import Row, live
 
 
@@ -32,13 +25,16 @@ class Gaussian(Process):
     whole means nothing: what is known of a sample is turned and moved to where the model draws it.
     """
 
+    linear: ClassVar[bool] = True
+
     centre: bool = False
     pose_free: bool = False
 
     @property
-    def strays(self) -> bool:
-        """Not every solver is exact where data is one point. Where only the shape of what is known means
-        something, its place is known in the end only."""
+    def needs_noised_known(self) -> bool:
+        """True unless the process is translation-free: solvers on v leave the exact path to a known x0, so
+        the known part must be shown noised. Without a pose, where the known part lies is settled only at
+        the end."""
         return not (self.centre or self.pose_free)
 
     def noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -58,6 +54,10 @@ class Gaussian(Process):
 
     def noiseless(self, x0: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         return x0 * per_sample(schedule.alpha(t), x0)
+
+    def dimensions(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        free = super().dimensions(x, mask)
+        return (free - x[0, 0].numel()).clamp(min=0) if self.centre else free
 
     def network_input(self, x: Tensor, scaling: Scaling) -> Tensor:
         return x * per_sample(scaling.into, x)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from polydiff.engine.processes import quaternions
-from polydiff.engine.processes.base import either, filled, masked, noise_ratio, per_sample
+from polydiff.engine.processes.base import noise_ratio
 from polydiff.engine.processes.igso3 import UNIFORM, angle_of, pull_factor
 from polydiff.engine.processes.tangent import Tangent, levels_of
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import either, filled, masked, per_sample
 from polydiff.engine.table import Level, Row, live
 
 

@@ -31,25 +31,16 @@ all of theirs.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import (
-    Process,
-    Scaling,
-    either,
-    filled,
-    linear_combination,
-    masked,
-    mean_over_real,
-    noise_ratio,
-    per_sample,
-)
+from polydiff.engine.processes.base import Process, Scaling, noise_ratio
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import either, filled, linear_combination, masked, mean_over_real, per_sample
 from polydiff.engine.table import Level, Levels, Row, live
 from polydiff.errors import UsageError
 
@@ -67,38 +58,38 @@ def levels_of(row: Row) -> Levels:
     return row.levels
 
 
-class Tangent(Process, Protocol):
+class Tangent(Process):
     """A process on a space with exp and log. A read-out is kept as (B, N, features): the point it was made
     at, the tangent vector q v, and m."""
 
     @property
-    def strays(self) -> bool:
-        """The flow to a known point begins all at once, where noise is about as large as the space."""
+    def needs_noised_known(self) -> bool:
+        """True: the flow to a known point begins all at once, where noise is about as large as the space."""
         return True
 
+    @abstractmethod
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Where the geodesic from x along the tangent vector v ends."""
-        ...
 
+    @abstractmethod
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The shortest tangent vector at x that leads to y."""
-        ...
 
+    @abstractmethod
     def diffuse(self, x: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
         """x after Brownian motion of standard deviation `scale`, float64 (B,), in every direction."""
-        ...
 
     def unit(self, level: Level) -> float:
         """What a state of the table is divided by to become a state of this process."""
         return level[0]
 
+    @abstractmethod
     def pull(self, v: Tensor, ratio: Tensor) -> Tensor:
         """ρ² ∇ log p_ρ(x | x0) for v = log_x(x0) and ratio ρ, float64 (B,)."""
-        ...
 
+    @abstractmethod
     def reach(self, ratio: Tensor) -> Tensor:
         """About how large v is in one direction, float64 (B,): what a network's output is multiplied by."""
-        ...
 
     def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:
         return self.exp(x, per_sample(self.reach(scaling.ratio), output) * output)
@@ -106,7 +97,9 @@ class Tangent(Process, Protocol):
     def target(self, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         return self.exp(x, self.pull(self.log(x, x0), noise_ratio(schedule, t)))
 
-    def read(self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None) -> Tensor:
+    def read(
+        self, x: Tensor, x0_hat: Tensor, row: Row, mask: Tensor | None, out: Tensor | None = None
+    ) -> Tensor:
         weight = row.p * self.unit(levels_of(row).here) + row.q
         v = row.q * self.log(x, self.project(x0_hat, mask)).flatten(2)
         return torch.cat([x.flatten(2), v, torch.ones_like(v[..., :1]) * weight], -1)
@@ -141,6 +134,7 @@ class Tangent(Process, Protocol):
         anchor: Tensor | None,
         noise: Tensor | None,
         mask: Tensor | None,
+        out: Tensor | None = None,
     ) -> Tensor:
         moved = self.exp(x, self.displacement(x, readouts, row, anchor))
         if noise is not None:
@@ -151,8 +145,8 @@ class Tangent(Process, Protocol):
     def loss(
         self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
     ) -> Tensor:
-        apart = self.log(x, x0_hat) - self.pull(self.log(x, x0), noise_ratio(schedule, t))
-        return mean_over_real(apart**2, mask)
+        residual = self.log(x, x0_hat) - self.pull(self.log(x, x0), noise_ratio(schedule, t))
+        return mean_over_real(residual**2, mask)
 
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
         return self.exp(a, share * self.log(a, b))

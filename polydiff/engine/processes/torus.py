@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polydiff.engine.processes.base import masked, noise_ratio, per_sample
+from polydiff.engine.processes.base import noise_ratio
 from polydiff.engine.processes.tangent import Tangent
 from polydiff.engine.schedules import Schedule
+from polydiff.engine.states import masked, per_sample
 
 _TURN = 2 * math.pi
 #: noise of this deviation in radians is uniform on the circle to 1e-7

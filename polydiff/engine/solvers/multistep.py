@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polydiff.engine.grids import FEW_STEPS, starts_at_noise
 from polydiff.engine.nodes import Node, fill_table, steps_of
 from polydiff.engine.quadrature import UNIFORM_WEIGHTS, exponential_weights
 from polydiff.engine.schedules import Schedule
@@ -25,63 +24,58 @@ from polydiff.engine.solvers.rows import (
 from polydiff.engine.table import Row, Table, trimmed
 from polydiff.errors import UsageError
 
-#: so few steps from noise alone are nearest on v for data of this deviation (benchmarks/README.md)
-V_STEPS, V_DEVIATION = (5, 6), 4.0
-
 
 def adams(
     schedule: Schedule,
     times: Tensor | Sequence[float],
     order: int = 3,
-    readout: str | None = None,
-    weights: str | None = None,
+    readout: str = "eps",
     deviation: float = 1.0,
 ) -> Table:
-    """Adams-Bashforth: a polynomial through the newest `order` read-outs, one network call a step.
+    """Exponential Adams-Bashforth: the polynomial in lambda through the newest `order` read-outs, integrated
+    exactly, so that steps may have any length (Zhang and Chen 2023, section 3.2). One network call a step.
+
+    `make_table("adams")` takes what was measured nearest for few steps; see there.
 
     Args:
         order: 1 (DDIM on eps and x0) to 4. The first steps use what there is.
         readout: "eps", "x0" or "v", which of the three exact forms is discretised. That of v has no linear
             term: with r = √(alpha² + sigma²) and phi = arctan(sigma / alpha), d(x / r) / d phi = v (Salimans
-            and Ho 2022, appendix D); it is exact where data is N(0, 1), and not where data is one point. By
-            default v of `V_DEVIATION` where five or six steps begin at noise alone, otherwise eps.
-        weights: "exponential" integrates a polynomial in lambda exactly, for steps of any length (Zhang
-            and Chen 2023, section 3.2); "uniform" takes the classical weights of equal steps on top of the
-            DDIM step, which is iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022). By default
-            exponential, and uniform on eps up to FEW_STEPS, where that is nearer.
+            and Ho 2022, appendix D); it is exact where data is N(0, 1), and not where data is one point.
         deviation: of the Gaussian data for which v is exact: with d alpha in the place of alpha the same form
             holds for N(0, d²), and eps is its limit for large d.
     """
     check_order(order, 4)
-    if readout is None:
-        few = len(times) - 1 in V_STEPS and times[0] == 1 and starts_at_noise(schedule)
-        on_v = few and weights is None and deviation == 1
-        readout, deviation = ("v", V_DEVIATION) if on_v else ("eps", deviation)
-    if readout not in ("eps", "x0", "v") or weights not in (None, "exponential", "uniform"):
-        raise UsageError(
-            f"adams takes readout 'eps', 'x0' or 'v' and weights 'exponential' or 'uniform', "
-            f"got {readout!r} and {weights!r}"
-        )
+    if readout not in ("eps", "x0", "v"):
+        raise UsageError(f"adams takes the readout 'eps', 'x0' or 'v', got {readout!r}")
     if not deviation > 0 or (deviation != 1 and readout != "v"):
         raise UsageError(f"adams has a deviation above 0 for the readout 'v' only, got {deviation!r}")
-    if weights is None:
-        weights = "uniform" if readout == "eps" and len(times) - 1 <= FEW_STEPS else "exponential"
-    elif weights == "uniform" and readout != "eps":
-        raise UsageError(f"adams has uniform weights for the readout 'eps' only, got {readout!r}")
 
     def step(used: list[Node], target: Node) -> Row:
         if readout == "v":
             return v_row(used, target, v_weights(used, target, deviation), deviation)
         if readout == "x0":
             return replace(ddim_row(used[0], target), b=trimmed(x0_weights(used, target)))
-        if weights == "exponential":
-            return _exact_eps_row(used, target, [node.lam for node in used])
+        return _exact_eps_row(used, target, [node.lam for node in used])
+
+    kind = readout if deviation == 1 else f"{readout}, deviation={deviation:g}"
+    return _multistep(f"adams(order={order}, readout={kind})", schedule, times, order, step)
+
+
+def ipndm(schedule: Schedule, times: Tensor | Sequence[float], order: int = 3) -> Table:
+    """iPNDM (Zhang and Chen 2023, section 3.3; Liu et al. 2022): the classical Adams-Bashforth weights of
+    equal steps on ε̂, on top of the DDIM step. Of second order at most, and nearer than `adams` for few steps.
+
+    Args:
+        order: 1 (DDIM) to 4. The first steps use what there is.
+    """
+    check_order(order, 4)
+
+    def step(used: list[Node], target: Node) -> Row:
         length = target.sigma / target.alpha - used[0].sigma / used[0].alpha
         return eps_row(used, target, [length * w for w in UNIFORM_WEIGHTS[len(used) - 1]])
 
-    kind = readout if deviation == 1 else f"{readout}, deviation={deviation:g}"
-    name = f"adams(order={order}, readout={kind}, weights={weights})"
-    return _multistep(name, schedule, times, order, step)
+    return _multistep(f"ipndm(order={order})", schedule, times, order, step)
 
 
 def dpmpp(schedule: Schedule, times: Tensor | Sequence[float], order: int = 2, eta: float = 0.0) -> Table:

@@ -1,4 +1,4 @@
-"""Samples side by side: as many threads as are worth it, and none that goes on after the end."""
+"""Samples side by side: as many threads as speed work up, and none that runs on after the end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 import pytest
 import torch
 
-from polydiff.runtime.crew import GAIN, Crew, Stopped
+from polydiff.runtime.thread_team import GAIN, Stopped, ThreadTeam
 
 
 class Machine:
-    """A clock, and work of which `speeds[width]` is done a second by that many threads."""
+    """A clock, and work of which `speeds[size]` is done a second by that many threads."""
 
     def __init__(self, speeds):
         self.speeds, self.now, self.colds = speeds, 0.0, [3.0]
@@ -23,25 +23,25 @@ class Machine:
         self.now += sum(batch) / self.speeds[len(batch)] + (self.colds.pop() if self.colds else 0.0)
 
 
-def widths(speeds, most, sizes, count=12):
+def team_sizes(speeds, max_threads, work, count=12):
     machine, found = Machine(speeds), []
-    with Crew(lambda request, check: request, most, float, machine.clock) as crew:
-        answer = crew._pool.map
+    with ThreadTeam(lambda request, check: request, max_threads, float, machine.clock) as team:
+        answer = team._pool.map
 
         def spending(make, batch, checks):
             machine.spend(batch)
             return answer(make, batch, checks)
 
-        crew._pool.map = spending
+        team._pool.map = spending
         for _ in range(count):
-            found.append(crew.width)
-            batch = sizes[: crew.width]
-            assert crew(batch) == batch
+            found.append(team.size)
+            batch = work[: team.size]
+            assert team(batch) == batch
     return found
 
 
 @pytest.mark.parametrize(
-    ("speeds", "most", "expected"),
+    ("speeds", "max_threads", "expected"),
     [
         ({1: 1.0, 2: 1.9, 4: 3.6}, 4, [1, 1, 2, 4, 4]),
         ({1: 1.0, 2: 1.9, 4: 1.5}, 4, [1, 1, 2, 4, 2, 2]),
@@ -52,8 +52,8 @@ def widths(speeds, most, sizes, count=12):
     ],
 )
 @pytest.mark.parametrize("sizes", [[1.0] * 4, [4.0, 1.0, 2.0, 1.0]])
-def test_threads_are_doubled_as_long_as_that_helps(speeds, most, expected, sizes):
-    found = widths(speeds, most, sizes)
+def test_threads_are_doubled_as_long_as_that_helps(speeds, max_threads, expected, sizes):
+    found = team_sizes(speeds, max_threads, sizes)
     assert found == expected + [expected[-1]] * (len(found) - len(expected))
 
 
@@ -61,9 +61,9 @@ def test_answers_keep_their_order_and_torch_its_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Crew(lambda number, check: (number, torch.get_num_threads()), 2, lambda _: 1.0) as crew:
-            crew.width = 2
-            assert crew([5, 7]) == [(5, 1), (7, 1)]
+        with ThreadTeam(lambda number, check: (number, torch.get_num_threads()), 2, lambda _: 1.0) as team:
+            team.size = 2
+            assert team([5, 7]) == [(5, 1), (7, 1)]
     finally:
         torch.set_num_threads(before)
 
@@ -83,12 +83,12 @@ def test_an_error_ends_the_others():
             ended.set()
             raise
 
-    def interrupted(crew):
-        crew.width = 2
-        with crew:
-            crew._pool.submit(make, 0, crew._check)
-            crew([1])
+    def interrupted(team):
+        team.size = 2
+        with team:
+            team._pool.submit(make, 0, team._check)
+            team([1])
 
     with pytest.raises(KeyError):
-        interrupted(Crew(make, 2, lambda _: 1.0))
+        interrupted(ThreadTeam(make, 2, lambda _: 1.0))
     assert ended.is_set()
