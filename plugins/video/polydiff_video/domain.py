@@ -192,7 +192,8 @@ class Video(Domain):
 
         window, length = self.config.frames, whole_windows(self.frames(request), self.config.frames)
         if length == window or (request.source is not None and not _kept(request)):
-            return (yield from super().parts(request))
+            clip: VideoClip = yield from super().parts(request)
+            return clip
         height, width = self.config.codec.height, self.config.codec.width
         start = Lesson(
             VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps), (False,) * length
