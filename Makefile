@@ -10,18 +10,31 @@ PACKAGES := -e . $(patsubst %/pyproject.toml,-e %,$(PLUGINS))
 INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
 	--quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs lock install clean
+.PHONY: demo test test-slow test-all lint format docs lock install clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-core  ## generate with the shipped checkpoints into demo/
 	@$(BIN)/python scripts/demo.py demo
 
-test: .venv/.stamp-test  ## run every test; `make test ARGS="tests/engine -x"` runs some
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-lint: .venv/.stamp-test .venv/.stamp-lint  ## ruff and mypy
+test: .venv/.stamp-test  ## the quick tests, minutes; `make test ARGS="tests/engine -x"` runs some
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: .venv/.stamp-test  ## the tests that `make test` leaves out
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: .venv/.stamp-test  ## every test
+	$(PYTEST) $(ARGS)
+
+lint: .venv/.stamp-test .venv/.stamp-lint  ## ruff and mypy; change nothing
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+format: .venv/.stamp-lint  ## let ruff lay the code out and fix what it can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
 
 docs: .venv/.stamp-docs  ## write the site to site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
