@@ -57,6 +57,7 @@ def test_inverse_problem_meets_the_exact_posterior(example: ModuleType) -> None:
 
 
 @uses("domain_in_a_page")
+@pytest.mark.slow
 def test_domain_in_a_page_trains_and_samples(example: ModuleType) -> None:
     melodies = example.main(steps=3)
     assert len(melodies) == 3
