@@ -10,18 +10,37 @@ PACKAGES := -e . $(patsubst %/pyproject.toml,-e %,$(PLUGINS))
 INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
 	--quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs lock install clean
+.PHONY: demo test test-slow test-all test-lowest lint format docs lock install clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-core  ## generate with the shipped checkpoints into demo/
 	@$(BIN)/python scripts/demo.py demo
 
-test: .venv/.stamp-test  ## run every test; `make test ARGS="tests/engine -x"` runs some
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-lint: .venv/.stamp-test .venv/.stamp-lint  ## ruff and mypy
+test: .venv/.stamp-test  ## the quick tests, minutes; `make test ARGS="tests/engine -x"` runs some
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: .venv/.stamp-test  ## the tests that `make test` leaves out
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: .venv/.stamp-test  ## every test
+	$(PYTEST) $(ARGS)
+
+test-lowest:  ## the quick tests with the oldest releases that the pyproject files allow (needs uv)
+	@test -n "$(UV)" || { echo "make test-lowest needs uv on the PATH: pip install uv"; exit 1; }
+	$(UV) venv --quiet --allow-existing --python 3.11 .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct $(PACKAGES) --group test
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto -m "not slow" $(ARGS)
+
+lint: .venv/.stamp-test .venv/.stamp-lint  ## ruff and mypy; change nothing
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+format: .venv/.stamp-lint  ## let ruff lay the code out and fix what it can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
 
 docs: .venv/.stamp-docs  ## write the site to site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -36,7 +55,7 @@ lock:  ## write constraints.txt anew from the newest releases (needs uv)
 		--no-hashes --no-header --no-annotate --no-emit-workspace > constraints.txt
 
 clean:  ## remove what the targets above made
-	rm -rf .venv site demo uv.lock
+	rm -rf .venv .venv-lowest site demo uv.lock
 
 .venv/.stamp-venv:
 	@$(if $(UV),,$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"polydiff needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 $(MAKECMDGOALS)")')

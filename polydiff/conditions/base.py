@@ -59,7 +59,7 @@ class BaseCondition(BaseModel, ABC):
 
         condition = self
 
-        class Parsed(click.ParamType):
+        class Parsed(click.ParamType[Value]):
             name = condition.kind
 
             def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Value:

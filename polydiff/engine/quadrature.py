@@ -41,7 +41,8 @@ def polynomial_weights(
     """
     points, weights = gauss_points(start, end)
     basis = lagrange(nodes, points if place is None else place(points))
-    return (basis @ (weights * density(points))).tolist()
+    result: list[float] = (basis @ (weights * density(points))).tolist()
+    return result
 
 
 def exponential_weights(

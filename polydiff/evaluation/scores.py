@@ -33,7 +33,8 @@ def frechet_distance(a: Array, b: Array) -> float:
 
 def _root(covariance: Array) -> Array:
     values, vectors = np.linalg.eigh(np.atleast_2d(covariance))
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    result: Array = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return result
 
 
 def inception_score(p: Array) -> float:
@@ -77,7 +78,8 @@ def am_score(p: Array, reference: Array) -> float:
 
 def _safe(p: Array) -> Array:
     p = np.clip(np.asarray(p, np.float64), 1e-10, None)
-    return p / p.sum(1, keepdims=True)
+    result: Array = p / p.sum(1, keepdims=True)
+    return result
 
 
 def nearest_distances(a: Array, b: Array, same: bool = False) -> Array:
@@ -95,4 +97,5 @@ def nearest_distances(a: Array, b: Array, same: bool = False) -> Array:
         if same:
             squares[np.arange(len(part)), np.arange(start, start + len(part))] = np.inf
         found.append(squares.min(1))
-    return np.sqrt(np.maximum(np.concatenate(found), 0) / x.shape[1])
+    result: Array = np.sqrt(np.maximum(np.concatenate(found), 0) / x.shape[1])
+    return result

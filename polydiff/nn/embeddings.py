@@ -30,7 +30,8 @@ class NoiseEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, c_noise: Tensor) -> Tensor:
-        return self.mlp(sinusoids(c_noise * self.stretch, self.features))
+        result: Tensor = self.mlp(sinusoids(c_noise * self.stretch, self.features))
+        return result
 
 
 class ConditionEmbedding(nn.Module):

@@ -42,7 +42,8 @@ class Attention(nn.Module):
         query, key = self.query_norm(qkv[0]), self.key_norm(qkv[1])
         query, key = rotate(query, angles), rotate(key, angles)
         mixed = F.scaled_dot_product_attention(query, key, qkv[2], attn_mask=bias)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return result
 
 
 class Block(nn.Module):
@@ -86,7 +87,8 @@ class NoiseFilter(nn.Module):
         nn.init.zeros_(self.gate.bias)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        return self.out(self.gate(c)[:, None] * self.into(x))
+        result: Tensor = self.out(self.gate(c)[:, None] * self.into(x))
+        return result
 
 
 class SequenceTransformer(nn.Module):

@@ -71,7 +71,8 @@ class Manager(pluggy.PluginManager):
 
     def implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """The plugins' functions for a hook, in the order in which pluggy calls them."""
-        return getattr(self.hook, hook).get_hookimpls()[::-1]
+        result: list[pluggy.HookImpl] = getattr(self.hook, hook).get_hookimpls()[::-1]
+        return result
 
     def call(
         self, hook: str, implementation: pluggy.HookImpl, arguments: Mapping[str, Any], advice: str

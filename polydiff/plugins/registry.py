@@ -147,11 +147,13 @@ class Registry(Catalogue):
 
     def resolve_checkpoint(self, ref: str) -> str | None:
         """The local folder that some plugin knows for a reference."""
-        return self._first("polydiff_resolve_checkpoint", ref=ref)
+        result: str | None = self._first("polydiff_resolve_checkpoint", ref=ref)
+        return result
 
     def guess_domain(self, path: str, head: bytes) -> str | None:
         """The domain that some plugin sees in a file, given its first bytes."""
-        return self._first("polydiff_guess_domain", path=path, head=head)
+        result: str | None = self._first("polydiff_guess_domain", path=path, head=head)
+        return result
 
     def run(self, run: RunInfo) -> Any:
         """Execute a run inside the plugins' wrappers."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.loop import Run, sample
-from polydiff.engine.processes import Fixed, Gaussian
+from polydiff.engine.processes import Fixed, Gaussian, Process
 from polydiff.engine.schedules import SCHEDULES, RectifiedFlow, Schedule, shifted
 from polydiff.engine.table import Table
 
@@ -66,14 +69,14 @@ STOCHASTIC = [
 ALL_SOLVERS = [(name, options) for name, options, _ in SOLVER_ORDERS] + STOCHASTIC
 
 
-def named(case: object) -> str:
+def named(case: Any) -> str:
     """A readable test id for a solver and its options."""
-    name, options, *_ = case  # type: ignore[misc]
+    name, options, *_ = case
     return "-".join([name, *[f"{key}={value}" for key, value in options.items()]])
 
 
-def scalar(function: object, t: float) -> float:
-    return float(function(torch.tensor(t, dtype=torch.float64)))  # type: ignore[operator]
+def scalar(function: Callable[[Tensor], Tensor], t: float) -> float:
+    return float(function(torch.tensor(t, dtype=torch.float64)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +96,10 @@ class Mixture:
         posterior = means + alpha * variances / variance * residual
         return (logits.softmax(-1).unsqueeze(-1) * posterior).sum(-2)
 
-    def denoiser(self, schedule: Schedule):
+    def denoiser(self, schedule: Schedule) -> Denoiser:
         """The exact denoiser of component "x"; every sample of the batch must be at the same time."""
 
-        def call(x, t, mask, cond):
+        def call(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
             alpha, sigma = float(schedule.alpha(t[0])), float(schedule.sigma(t[0]))
             return {"x": self.denoise(x["x"], alpha, sigma)}
 
@@ -107,9 +110,8 @@ class Mixture:
 
         def slope(y: Tensor, lam: float) -> Tensor:
             rho = math.exp(-lam)
-            return -(
-                y - self.denoise(y, 1.0, rho)
-            )  # dy = eps d rho, eps = (y - x0) / rho, d rho = -rho d lam
+            # dy = eps d rho, eps = (y - x0) / rho, d rho = -rho d lam
+            return -(y - self.denoise(y, 1.0, rho))
 
         out = [y]
         for start, end in pairwise(lams):
@@ -139,6 +141,13 @@ def times_at(schedule: Schedule, lams: list[float]) -> list[float]:
     return schedule.t_of_log_snr(2 * torch.tensor(lams, dtype=torch.float64)).tolist()
 
 
-def finish(denoiser, processes, table: Table, run: Run, mask=None, cond=None) -> Run:
+def finish(
+    denoiser: Denoiser,
+    processes: Mapping[str, Process],
+    table: Table,
+    run: Run,
+    mask: Mask | None = None,
+    cond: Cond | None = None,
+) -> Run:
     """The run after its last row."""
     return deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from polydiff.engine.denoisers import Cond, Denoiser, Mask, State
 from polydiff.engine.noise import noise
-from polydiff.engine.processes import Categorical, Gaussian, Rotation, Torus
+from polydiff.engine.processes import Categorical, Gaussian, Process, Rotation, Torus
 from polydiff.engine.processes.igso3 import pull_factor
 from polydiff.engine.processes.quaternions import exp, to_matrix
 from polydiff.engine.processes.torus import wrap
 from polydiff.engine.schedules import Schedule
 
-SPACES = {
+SPACES: dict[str, Process] = {
     "place": Gaussian(),
     "angle": Torus(),
     "pose": Rotation(),
@@ -67,7 +68,7 @@ class Law:
     width: float = WIDTH
 
     @property
-    def processes(self):
+    def processes(self) -> dict[str, Process]:
         return {name: SPACES[name] for name in self.names}
 
     def shapes(self, nodes: int) -> dict[str, tuple[int, ...]]:
@@ -93,16 +94,16 @@ class Law:
                 state[name] = torch.nn.functional.one_hot(chosen, below.shape[-1]).double()
         return {name: value.float() for name, value in state.items()}, part
 
-    def denoiser(self, schedule: Schedule):
+    def denoiser(self, schedule: Schedule) -> Denoiser:
         """The exact denoiser; all samples of a batch must be at the same time."""
 
-        def call(x, t, mask, cond):
+        def call(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
             alpha, sigma = float(schedule.alpha(t[0])), float(schedule.sigma(t[0]))
             parts = {name: self._parts(name, x[name].double(), alpha, sigma) for name in self.names}
             gamma = (WEIGHTS.log() + sum(chance for chance, _ in parts.values())).softmax(-1)
             result = {}
             for name, (_, answers) in parts.items():
-                mean = sum(gamma[..., j, None] * answer for j, answer in enumerate(answers))
+                mean = torch.stack([gamma[..., j, None] * answer for j, answer in enumerate(answers)]).sum(0)
                 if name == "angle":
                     mean = x[name] + mean
                 elif name == "pose":

@@ -183,4 +183,5 @@ def _agreed(stop: bool, accelerator: Accelerator) -> bool:
         return stop
     if stop:
         accelerator.set_trigger()
-    return accelerator.check_trigger()
+    result: bool = accelerator.check_trigger()
+    return result

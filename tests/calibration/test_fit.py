@@ -44,6 +44,7 @@ def fitted(task: Problem, calls: int) -> tuple[Table, PointExact, list[float]]:
 
 @pytest.mark.parametrize("schedule", ["edm", "rectified_flow", "linear_vp"])
 @pytest.mark.parametrize("form", [gaussian, mixture])
+@pytest.mark.slow
 def test_five_calls_at_least_halve_the_best_known_error_on_unseen_seeds(form, schedule):
     schedule = ALL_SCHEDULES[schedule]
     _, numbers, _ = fitted(problem(form(), schedule, range(8)), 5)

@@ -71,6 +71,7 @@ def test_it_is_discovered_when_installed(site: Path, tmp_path: Path) -> None:
     assert record["domains"] == ["sea_ice"]
 
 
+@pytest.mark.slow
 def test_it_passes_the_suite(site: Path, package: Path) -> None:
     done = python(site, package, "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -25,6 +25,7 @@ CHEAP = {
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.slow
 def test_page_runs(page: Path, tmp_path: Path) -> None:
     if not any(block.language in ("python", "console") or block.title for block in blocks(page)):
         pytest.skip("nothing to run on this page")

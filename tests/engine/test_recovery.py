@@ -72,6 +72,7 @@ def curved_flow(name):
 
 @pytest.mark.parametrize("name", ["pose", "angle"])
 @pytest.mark.parametrize("case", ORDERS, ids=str)
+@pytest.mark.slow
 def test_solvers_keep_their_order_on_a_mixture(name, case):
     solver, options, order = case
     process, denoiser, x, best = curved_flow(name)
@@ -91,6 +92,7 @@ SAMPLERS = [("adams", {"order": 3}, 25), ("dpmpp", {"order": 2, "eta": 1.0}, 30)
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @pytest.mark.parametrize("name", ["pose", "angle"])
+@pytest.mark.slow
 def test_a_mixture_is_recovered(name, sampler):
     x = recovered(Law((name,)), *sampler)[name]
     truth = Law((name,)).draw(list(range(100, 108)), 150)[0][name]
@@ -108,6 +110,7 @@ def _spread(name, x):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+@pytest.mark.slow
 def test_a_mixture_on_a_product_of_all_spaces_is_recovered(sampler):
     names = ("place", "angle", "pose", "kind", "letter")
     x = recovered(Law(names), *sampler)
@@ -121,6 +124,7 @@ def test_a_mixture_on_a_product_of_all_spaces_is_recovered(sampler):
             assert chi_squared(found, CHANCES[name][part]) < 25  # 0.1 % is 16.3; a token is a step behind
 
 
+@pytest.mark.slow
 def test_geodesics_recover_a_set_of_rotations():
     """The flow to three rotations in closed form. What comes from a rotation lies within the angle π s of it
     (s the share of the way), with a density that depends on the angle at which its way began. Steps of finite
@@ -163,6 +167,7 @@ def test_the_law_of_a_token_is_exact_in_however_few_steps(transition, solver, st
 
 
 @pytest.mark.parametrize("transition", ["absorbing", "uniform"])
+@pytest.mark.slow
 def test_tokens_that_hang_together_come_together_as_steps_grow(transition):
     """Two tokens that are always equal: steps that draw both at once are the only error."""
     process = Categorical(transition)

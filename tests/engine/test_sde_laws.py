@@ -46,6 +46,7 @@ def deviation(table: Table, schedule: Schedule, s: float) -> float:
 
 @pytest.mark.parametrize("schedule", ["edm", "linear_vp", "rectified_flow"])
 @pytest.mark.parametrize("case", STOCHASTIC, ids=named)
+@pytest.mark.slow
 def test_the_width_of_a_gaussian_comes_right_at_the_solvers_weak_order(case, schedule):
     """Ancestral sampling draws 8 % too narrow with 60 steps and 1 % with 480."""
     solver, options = case
@@ -63,6 +64,7 @@ def test_the_width_of_a_gaussian_comes_right_at_the_solvers_weak_order(case, sch
         assert all(fine < coarse / 2 ** (order - 0.2) + floor for coarse, fine in pairwise(wrong))
 
 
+@pytest.mark.slow
 def test_with_many_steps_ancestral_sampling_cannot_be_told_from_exact_draws():
     """The sliced Wasserstein distance to exact draws is within four deviations of what ten pairs of exact
     sets are apart, and means are within four standard errors: nothing is left for a bias."""

@@ -100,6 +100,7 @@ def test_order_on_an_anisotropic_gaussian(case, schedule, process):
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES)
 @pytest.mark.parametrize("case", SOLVER_ORDERS, ids=named)
+@pytest.mark.slow
 def test_order_on_a_mixture_with_its_exact_denoiser(case, schedule):
     solver, options, order = case
     coarse, fine = (

@@ -225,6 +225,7 @@ def test_turning_everything_turns_the_sample(solver):
 
 
 @pytest.mark.parametrize("path", ["igso3", "geodesic"])
+@pytest.mark.slow
 def test_rotations_are_rotations_after_a_thousand_steps(path):
     processes = {"pose": Rotation(path)}
 

@@ -53,6 +53,7 @@ def test_a_mesh_is_a_source_too():
     assert "points taken from the surface" in " ".join(json.loads(Path("b.ply.json").read_text())["notes"])
 
 
+@pytest.mark.slow
 def test_a_way_from_one_shape_to_another():
     words = ["--from", "chair.ply", "--to", "other.ply", "-n", "3", "--points", "64"]
     assert main(["sample", "pointcloud", *words, *QUICK, "-o", "way"]) == 0
@@ -61,6 +62,7 @@ def test_a_way_from_one_shape_to_another():
     assert main(["replay", "way/0001.ply.json"]) == 0
 
 
+@pytest.mark.slow
 def test_meshes_and_pages(capsys):
     assert main(["mesh", "chair.ply", "other.ply", "-o", "meshes"]) == 0
     assert "watertight" in capsys.readouterr().out
@@ -71,6 +73,7 @@ def test_meshes_and_pages(capsys):
     assert "512 points" in Path("page.html").read_text()
 
 
+@pytest.mark.slow
 def test_training_and_evaluating(capsys):
     small = [
         f"config.network.{name}"

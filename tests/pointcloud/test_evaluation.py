@@ -91,6 +91,7 @@ def judged() -> PointClouds:
     return PointClouds(PointClouds.configure(whole(), {"judge": "objects"}))
 
 
+@pytest.mark.slow
 def test_evaluation_tells_good_from_bad_and_copies_from_new(judged):
     reference = whole()
     real = Dataset(item for item in reference if not item.record)

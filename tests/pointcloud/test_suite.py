@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from polydiff.dataset import Dataset
 from polydiff.testing import DomainSuite
 from polydiff_pointcloud.domain import PointClouds
@@ -9,6 +11,7 @@ from polydiff_pointcloud.domain import PointClouds
 from .conftest import DATA, SMALL
 
 
+@pytest.mark.slow
 class TestPointClouds(DomainSuite):
     domain = "pointcloud"
     region = "x>0.1"

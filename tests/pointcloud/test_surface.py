@@ -23,6 +23,7 @@ def sphere(count: int, radius: float = 1.0) -> PointCloud:
 
 
 @pytest.mark.parametrize(("count", "within"), [(500, 0.15), (2000, 0.08), (8000, 0.07)])
+@pytest.mark.slow
 def test_a_sphere_is_closed_and_filled(count, within):
     mesh = mesh_of(sphere(count, 10.0))
     assert mesh.is_watertight
@@ -37,6 +38,7 @@ def test_a_sheet_stays_thin_and_closed():
     assert 0 < np.ptp(mesh.vertices[:, 1]) < 0.15
 
 
+@pytest.mark.slow
 def test_every_shape_gets_a_closed_surface(shapes):
     for cloud in shapes[::3]:
         mesh = mesh_of(cloud)

@@ -49,6 +49,7 @@ def reference(real) -> Dataset:
     return Dataset(items)
 
 
+@pytest.mark.slow
 def test_evaluation_tells_real_from_noise_and_copies_from_new(reference):
     copies, bad = (evaluation.evaluate(noisy(reference[:3], x), reference) for x in (0.01, 2.0))
     assert copies["copies"] == 1
@@ -150,6 +151,7 @@ def _main(capsys, *words) -> tuple[int, str]:
     return code, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_prints_gates_beside_real_domains(real, tmp_path, capsys):
     for name in ("1shg", "1ten"):
         real[name].save(tmp_path / "made" / f"{name}.pdb")

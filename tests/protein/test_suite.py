@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from polydiff.dataset import Dataset
 from polydiff.testing import DomainSuite
 from polydiff_protein.domain import Proteins
@@ -9,6 +11,7 @@ from polydiff_protein.domain import Proteins
 from .conftest import ARRAYS, SMALL
 
 
+@pytest.mark.slow
 class TestProteins(DomainSuite):
     domain = "protein"
     region = "A10-25"

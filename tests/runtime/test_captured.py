@@ -210,6 +210,7 @@ def compiled_with(monkeypatch, backend):
     return Captured(compiled=True)
 
 
+@pytest.mark.slow
 def test_one_graph_serves_all_steps_solvers_and_seeds(monkeypatch):
     graphs = []
     captured = compiled_with(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph)
@@ -234,6 +235,7 @@ def test_one_graph_serves_all_steps_solvers_and_seeds(monkeypatch):
     assert len(graphs) == 2
 
 
+@pytest.mark.slow
 def test_more_shapes_than_eight_are_compiled(monkeypatch):
     captured = compiled_with(monkeypatch, "eager")
     table = make_table("ddim", EDM, 2)
@@ -243,6 +245,7 @@ def test_more_shapes_than_eight_are_compiled(monkeypatch):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.slow
 def test_the_arithmetic_is_one_pass_over_the_state():
     from torch._inductor import metrics
 

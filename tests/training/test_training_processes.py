@@ -58,6 +58,7 @@ def seen(folder):
     return [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_together_they_see_the_noise_levels_and_the_data_of_one_with_twice_the_batch(folder):
     config, batches = small_config(batch_size=2 * EACH), small_batches(2 * EACH)
     first, second = seen(folder)

@@ -103,6 +103,7 @@ def divergences(*denoisers) -> list[dict[str, float]]:
     return [dict(zip(NAMES, row.tolist(), strict=True)) for row in torch.trapezoid(rates, levels)]
 
 
+@pytest.mark.slow
 def test_every_component_learns_from_the_others_and_samples_are_no_further_from_the_law(trained):
     alone = {name: Law((name,)).denoiser(EDM) for name in NAMES}
 

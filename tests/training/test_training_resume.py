@@ -288,6 +288,7 @@ small_fit(Path(sys.argv[1]), steps=10**6, decay=0.0, checkpoint_every=1, callbac
 """
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_a_checkpoint_from_which_another_process_goes_on_exactly(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS, tmp_path / "killed"],

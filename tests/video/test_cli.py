@@ -41,6 +41,7 @@ def test_a_folder_of_frames_goes_in_and_comes_out(tmp_path):
     assert main(["replay", "made/0000.frames.json"]) == 0
 
 
+@pytest.mark.slow
 def test_one_clip_is_enough_to_train(capsys):
     words = ["--fit-one", WALK, "-o", "run", "--steps", "2", "--batch-size", "2", "--threads", "1"]
     small = [

@@ -74,6 +74,7 @@ def test_without_frames_to_go_on_from_it_says_so(model):
         calibrate(model, 5)
 
 
+@pytest.mark.slow
 def test_a_table_is_tuned_on_what_comes_after_given_frames(model, truths):
     """Each of two samples in one call keeps its own clip's frames; the reference is what sampling makes."""
     problem = reference_problem(model, [7, 8], 3, "cpu", sources=truths[:2], keep="0:10")

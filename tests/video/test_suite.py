@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from polydiff.dataset import Dataset
 from polydiff.testing import DomainSuite
 from polydiff_video.domain import Video
@@ -9,6 +11,7 @@ from polydiff_video.domain import Video
 from .conftest import DATA, PATTERN
 
 
+@pytest.mark.slow
 class TestVideo(DomainSuite):
     domain = "video"
     region = "0:3"

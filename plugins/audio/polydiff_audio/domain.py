@@ -112,7 +112,8 @@ class Audio(ConfiguredDomain, FileDomain):
 
             u = float(uniform(request.seed, "duration", 0, (1,)))
             duration = draw_length(self.config.lengths, request.conditions, u)
-        return max(round(duration * self.sample_rate), 1)
+        result: int = max(round(duration * self.sample_rate), 1)
+        return result
 
     def shapes(self, request: SampleRequest) -> dict[str, tuple[int, ...]]:
         samples = self.samples(request)

@@ -85,7 +85,8 @@ def mos(clips: Sequence[AudioClip]) -> NDArray[np.float64]:
 
 def _mono(clip: AudioClip) -> NDArray[Any]:
     wave = resample(to_channels(clip, 1), _RATE).waveform[0]
-    return np.clip(wave, -1, 1)
+    result: NDArray[Any] = np.clip(wave, -1, 1)
+    return result
 
 
 def _folder(package: str) -> Path:

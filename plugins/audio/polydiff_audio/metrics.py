@@ -29,7 +29,8 @@ def spectrogram(clip: AudioClip, sample_rate: int | None = None) -> Array:
     spectrum = Transform(size.n_fft, size.window, size.hop).forward(torch.tensor(mono.waveform)).abs()[0]
     mel = mel_filters(size.n_fft // 2 + 1, 64, mono.sample_rate) @ spectrum
     decibels = 20 * np.log10(np.maximum(mel.numpy(), 1e-7))
-    return np.maximum(decibels, decibels.max() - 60)
+    result: Array = np.maximum(decibels, decibels.max() - 60)
+    return result
 
 
 def spectral_distance(a: AudioClip, b: AudioClip) -> float:
@@ -53,7 +54,8 @@ def fingerprint(clip: AudioClip, sample_rate: int, frames: int = 24) -> Array:
     places = np.linspace(0, x.shape[1] - 1, frames)
     low = np.floor(places).astype(int)
     high = np.minimum(low + 1, x.shape[1] - 1)
-    return ((1 - (places - low)) * x[:, low] + (places - low) * x[:, high]).T.ravel()
+    result: Array = ((1 - (places - low)) * x[:, low] + (places - low) * x[:, high]).T.ravel()
+    return result
 
 
 def is_clipped(clip: AudioClip) -> bool:

@@ -26,4 +26,5 @@ def ramp(keep: NDArray[np.bool_], fade: int) -> NDArray[np.float32]:
 
     if keep.all():
         return np.ones(len(keep), np.float32)
-    return np.minimum(distance_transform_edt(keep) / (fade + 1), 1).astype(np.float32)
+    result: NDArray[np.float32] = np.minimum(distance_transform_edt(keep) / (fade + 1), 1).astype(np.float32)
+    return result

@@ -25,7 +25,8 @@ def coverage(across: Matrix) -> float:
     >>> coverage(np.array([[0.0, 1.0], [0.1, 1.0]]))
     0.5
     """
-    return len(np.unique(across.argmin(1))) / across.shape[1]
+    result: float = len(np.unique(across.argmin(1))) / across.shape[1]
+    return result
 
 
 def nearest_neighbour_accuracy(across: Matrix, samples: Matrix, references: Matrix) -> float:

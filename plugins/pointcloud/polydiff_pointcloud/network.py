@@ -128,7 +128,8 @@ class CrossAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(
             self.query_norm(query), self.key_norm(key), value, attn_mask=bias
         )
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
+        return result
 
 
 class LatentBlock(nn.Module):
@@ -155,7 +156,8 @@ class LatentBlock(nn.Module):
         batch, length, width = x.shape
         query, key, value = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(self.query_norm(query), self.key_norm(key), value)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return result
 
 
 _SHOWN = 3 + 6 * OCTAVES

@@ -81,4 +81,5 @@ def _distance_to_points(
     """The distance of every cell to the nearest point, `most` where it is farther than that."""
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1).reshape(-1, 3)
     found = cKDTree(points).query(low + grid * cell, distance_upper_bound=most)[0]
-    return np.minimum(found, most).reshape(size)
+    result: NDArray[np.float64] = np.minimum(found, most).reshape(size)
+    return result

@@ -274,7 +274,8 @@ def _lengths(
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    return weights / weights.sum()
+    result: NDArray[np.float64] = weights / weights.sum()
+    return result
 
 
 def region(text: str, backbone: Backbone) -> NDArray[np.bool_]:

@@ -54,7 +54,8 @@ def _near(ca: NDArray[np.float64], linked: NDArray[np.bool_]) -> NDArray[np.int_
     pairs = KDTree(ca).query_pairs(_REACH, output_type="ndarray")
     chain = np.concatenate([[0], np.cumsum(~linked)])
     close_by = (chain[pairs[:, 0]] == chain[pairs[:, 1]]) & (pairs[:, 1] - pairs[:, 0] < APART)
-    return pairs[~close_by]
+    result: NDArray[np.int_] = pairs[~close_by]
+    return result
 
 
 def _push_apart(x: NDArray[np.float64], pairs: NDArray[np.int_], free: NDArray[np.float64]) -> float:

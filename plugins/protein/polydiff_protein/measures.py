@@ -127,7 +127,8 @@ def _helix_turns(ca: Array, joined: NDArray[np.bool_], structure: str) -> Array:
     if len(ca) < 4:
         return np.zeros(0)
     inside = helix[:-3] & helix[1:-2] & helix[2:-1] & helix[3:] & joined[:-2] & joined[1:-1] & joined[2:]
-    return g.dihedral(ca[:-3], ca[1:-2], ca[2:-1], ca[3:])[inside]
+    result: Array = g.dihedral(ca[:-3], ca[1:-2], ca[2:-1], ca[3:])[inside]
+    return result
 
 
 def figures(measured: Sequence[Measures]) -> dict[str, float]:

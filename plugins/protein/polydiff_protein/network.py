@@ -163,7 +163,8 @@ class PairBias(nn.Module):
 
     def forward(self, seen: Tensor, static: Tensor, offset: Tensor, c: Tensor) -> Tensor:
         hidden = self.read(seen) + self.static(static) + self.offset(offset) + self.noise(c)[:, None, None]
-        return self.out(nn.functional.silu(hidden)).permute(0, 3, 1, 2)
+        result: Tensor = self.out(nn.functional.silu(hidden)).permute(0, 3, 1, 2)
+        return result
 
 
 class Block(nn.Module):
@@ -231,4 +232,5 @@ class Write(nn.Module):
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> Tensor:
         gated = vector_norm(vectors) * (1 + self.gate(self.norm(scalars))).unsqueeze(-2)
-        return self.out(gated).transpose(-1, -2)
+        result: Tensor = self.out(gated).transpose(-1, -2)
+        return result

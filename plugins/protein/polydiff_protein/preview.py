@@ -90,7 +90,8 @@ def _curve(points: Array) -> Array:
     from scipy.interpolate import make_interp_spline
 
     if len(points) == 1:
-        return points + np.array([[-0.5, 0, 0], [0.5, 0, 0]])
+        result: Array = points + np.array([[-0.5, 0, 0], [0.5, 0, 0]])
+        return result
     at = np.linspace(0, len(points) - 1, (len(points) - 1) * _FINE + 1)
     return np.asarray(make_interp_spline(np.arange(len(points)), points, k=min(3, len(points) - 1))(at))
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from Bio.Data.PDBData import nucleic_letters_3to1_extended, protein_letters_3to1_extended
-from Bio.PDB import MMCIFParser, PDBParser
 from Bio.PDB.ic_data import residue_atom_bond_state
 from Bio.PDB.MMCIF2Dict import MMCIF2Dict
+from Bio.PDB.MMCIFParser import MMCIFParser
+from Bio.PDB.PDBParser import PDBParser
 
 from polydiff.errors import UsageError
 from polydiff_protein.geometry import bonded, ideal_o

@@ -20,4 +20,7 @@ def rotations(symmetry: str | None) -> NDArray[np.float32]:
     if symmetry is None:
         return np.eye(3, dtype=np.float32)[None]
     family, order = symmetry_group(symmetry)
-    return Rotation.create_group(f"{family}{order}", axis="Z").as_matrix().astype(np.float32)
+    result: NDArray[np.float32] = (
+        Rotation.create_group(f"{family}{order}", axis="Z").as_matrix().astype(np.float32)
+    )
+    return result

@@ -46,7 +46,8 @@ def side_by_side(atoms: Tensor, real: Tensor, copies: Tensor, scale: float) -> T
     nearest = (middle[:, None] - others).norm(dim=-1).amin(1).clamp(min=1e-6)
     wanted = 2 * 2.2 * real.sum(1) ** 0.38 / scale
     shift = middle * ((wanted / nearest).clamp(min=1) - 1)[:, None]
-    return atoms + shift[:, None, None] * there[..., None]
+    result: Tensor = atoms + shift[:, None, None] * there[..., None]
+    return result
 
 
 def separated(atoms: Tensor, context: Tensor, real: Tensor, copies: Tensor, nearest: float) -> Tensor:

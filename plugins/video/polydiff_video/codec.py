@@ -99,7 +99,8 @@ class ComponentCodec(Codec):
 
     @cached_property
     def _inverse(self) -> Tensor:
-        return torch.linalg.pinv(self._basis.double()).float()
+        result: Tensor = torch.linalg.pinv(self._basis.double()).float()
+        return result
 
 
 class PixelCodec(Codec):

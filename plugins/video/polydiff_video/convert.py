@@ -51,7 +51,8 @@ def snapped(frames: np.ndarray, palette: tuple[str, ...]) -> np.ndarray:
     colours = np.array([list(bytes.fromhex(colour)) for colour in palette], np.uint8)
     found, where = np.unique(frames.reshape(-1, 3), axis=0, return_inverse=True)
     _, nearest = KDTree(colours.astype(float)).query(found.astype(float))
-    return colours[nearest][where.reshape(-1)].reshape(frames.shape)
+    result: np.ndarray = colours[nearest][where.reshape(-1)].reshape(frames.shape)
+    return result
 
 
 def palette_of(clips: Iterable[VideoClip], most: int = 256) -> tuple[str, ...]:

@@ -178,7 +178,8 @@ class Video(ConfiguredDomain, FileDomain):
 
         window, length = self.config.frames, whole_windows(self.frames(request), self.config.frames)
         if length == window or (request.source is not None and not request.inpaints):
-            return (yield from super().parts(request))
+            clip: VideoClip = yield from super().parts(request)
+            return clip
         height, width = self.config.codec.height, self.config.codec.width
         black = VideoClip(np.zeros((length, height, width, 3), np.uint8), self.config.fps)
         view = self._placed(request) if request.inpaints else TrainingView.free(black)

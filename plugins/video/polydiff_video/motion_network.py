@@ -193,7 +193,8 @@ class MotionNetwork(WindowedNetwork):
         bias = self.shift.bias.unflatten(0, (self.window, -1))[made].flatten(1)
         logits = torch.baddbmm(bias[:, None], hidden.flatten(1, 3), weight.mT)
         logits = logits.unflatten(2, (made.shape[1], -1)).unflatten(1, hidden.shape[1:4])
-        return logits.float().softmax(-1).permute(0, 1, 4, 2, 3, 5)
+        result: Tensor = logits.float().softmax(-1).permute(0, 1, 4, 2, 3, 5)
+        return result
 
     def _mended(
         self, guess: Tensor, noisy: Tensor, fine: Tensor, c: Tensor, made: Tensor
@@ -223,7 +224,8 @@ class ConvolutionBlock(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm2(self.first(F.silu(self.norm1(x))))
-        return x + self.second(F.silu(torch.addcmul(shift, hidden, 1 + scale)))
+        result: Tensor = x + self.second(F.silu(torch.addcmul(shift, hidden, 1 + scale)))
+        return result
 
 
 def _frames(grid: Tensor, made: Tensor) -> Tensor:

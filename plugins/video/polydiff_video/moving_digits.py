@@ -54,7 +54,8 @@ def path_of(rng: np.random.Generator) -> np.ndarray:
     angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED)
     straight = rng.uniform(0, room, 2) + speed * np.arange(FRAMES)[:, None] * [np.sin(angle), np.cos(angle)]
     folded = np.abs(straight % (2 * room))
-    return np.rint(np.minimum(folded, 2 * room - folded)).astype(int)
+    result: np.ndarray = np.rint(np.minimum(folded, 2 * room - folded)).astype(int)
+    return result
 
 
 def digits_of(path: Path, split: str) -> np.ndarray:

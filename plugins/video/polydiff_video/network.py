@@ -142,4 +142,5 @@ class VideoTransformer(WindowedNetwork):
             hidden = block(hidden, c, bias, angles)
         shift, scale = self.modulation(c)[:, None].chunk(2, dim=-1)
         output = self.write(torch.addcmul(shift, self.norm(hidden), 1 + scale)) + self.filter(tokens, c)
-        return output if real is None else output * real[..., None].to(output.dtype)
+        result: Tensor = output if real is None else output * real[..., None].to(output.dtype)
+        return result

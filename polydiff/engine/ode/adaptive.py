@@ -180,7 +180,8 @@ class Flow:
             relative, real = value / scale[name], self.mask.get(name)
             total += inner(relative, relative, real)
             count += real_count(value, real)
-        return (total / count).sqrt()
+        result: Tensor = (total / count).sqrt()
+        return result
 
 
 def integrate(

@@ -62,7 +62,8 @@ def _kept_at(level: Level) -> float:
 
 
 def _uniforms(noise: Tensor) -> Tensor:
-    return torch.special.ndtr(noise.double())
+    result: Tensor = torch.special.ndtr(noise.double())
+    return result
 
 
 def _one_hot(index: Tensor, like: Tensor) -> Tensor:

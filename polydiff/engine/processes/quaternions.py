@@ -54,7 +54,8 @@ def to_matrix(q: Tensor) -> Tensor:
         2 * (y * z + w * x),
         1 - 2 * (x * x + y * y),
     ]
-    return torch.stack(entries, -1).unflatten(-1, (3, 3))
+    result: Tensor = torch.stack(entries, -1).unflatten(-1, (3, 3))
+    return result
 
 
 def from_matrix(m: Tensor) -> Tensor:

@@ -48,4 +48,5 @@ def mel_filters(bins: int, bands: int, sample_rate: int, low: float = 0.0) -> Te
 @lru_cache(maxsize=16)
 def mel_inverse(bins: int, bands: int, sample_rate: int, low: float = 0.0) -> Tensor:
     """The pseudo-inverse (bins, bands) of `mel_filters`."""
-    return torch.linalg.pinv(mel_filters(bins, bands, sample_rate, low).double(), rtol=1e-3).float()
+    result: Tensor = torch.linalg.pinv(mel_filters(bins, bands, sample_rate, low).double(), rtol=1e-3).float()
+    return result

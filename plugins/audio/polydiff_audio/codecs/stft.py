@@ -67,7 +67,8 @@ class Stft:
         """(channels, samples) to (tokens, features), zero mean and unit variance."""
         scaled = torch.view_as_real(self.compressed(waveform)) / self._deviation[:, None]
         patched = scaled.unflatten(1, (-1, self.config.patch))  # channels, tokens, patch, bins, 2
-        return patched.permute(1, 2, 0, 3, 4).flatten(1)
+        result: Tensor = patched.permute(1, 2, 0, 3, 4).flatten(1)
+        return result
 
     def decode(self, tokens: Tensor) -> Tensor:
         """(tokens, features) to (channels, tokens * samples_per_token)."""
