@@ -4,7 +4,7 @@ from the right distribution.
 >>> from polydiff.engine.loop import start
 >>> from polydiff.engine.solvers import make_table
 >>> schedule, processes = ALL_SCHEDULES["edm"], {"x": Gaussian()}
->>> table = make_table("ddim", schedule, steps=50)          # or your own solver, by its function
+>>> table = make_table("ddim", schedule, steps=200)         # or your own solver, by its function
 >>> run = start(processes, schedule, table, [0, 1], {"x": (256, 3)})
 >>> x = finish(gaussian().denoiser(schedule), processes, table, run).x["x"]
 >>> [round(value, 1) for value in x.flatten(0, 1).std(0).tolist()]
