@@ -80,3 +80,7 @@ clean:  ## remove what the targets above made
 .venv/.stamp-docs: .venv/.stamp-core
 	@$(INSTALL) --group docs
 	@touch $@
+
+.PHONY: bench-check
+bench-check: .venv/.stamp-core  ## the errors on closed forms against the stored figures, within 1 %
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.check

@@ -1,4 +1,15 @@
-"""A mixture over a product of spaces whose exact denoiser is known, for tests of processes and solvers."""
+"""A mixture over a product of spaces whose exact denoiser is known: vectors, angles, rotations, categories.
+To test processes and solvers where states are not vectors.
+
+>>> from polydiff.engine.loop import finish, start
+>>> from polydiff.engine.schedules import EDM
+>>> from polydiff.engine.solvers import make_table
+>>> law, table = Law(("place", "kind")), make_table("adams", EDM(), steps=10)
+>>> run = start(law.processes, EDM(), table, [0], law.shapes(nodes=5))
+>>> x = finish(law.denoiser(EDM()), law.processes, table, run).x
+>>> [(name, tuple(value.shape)) for name, value in x.items()]
+[('place', (1, 5, 2)), ('kind', (1, 5, 4))]
+"""
 
 from __future__ import annotations
 
@@ -16,6 +27,7 @@ from polydiff.engine.processes.quaternions import exp, to_matrix
 from polydiff.engine.processes.torus import wrap
 from polydiff.engine.schedules import Schedule
 
+#: the components that a Law may have, and the shape of one node in each
 SPACES: dict[str, Process] = {
     "place": Gaussian(),
     "angle": Torus(),
@@ -37,7 +49,8 @@ CHANCES = {
 
 
 def igso3_density(angle: Tensor, rho: float, terms: int = 300) -> Tensor:
-    """With respect to the uniform measure: the sum over characters as it stands."""
+    """The density of IGSO(3) with respect to the uniform measure, at an angle in radians: the plain sum over
+    characters."""
     order = torch.arange(terms, dtype=torch.float64)
     weight = (2 * order + 1) * torch.exp(-order * (order + 1) * rho**2 / 2)
     angle = angle.double().clamp(min=1e-6)
@@ -45,7 +58,7 @@ def igso3_density(angle: Tensor, rho: float, terms: int = 300) -> Tensor:
 
 
 def igso3_cdf(angle: Tensor, rho: float, terms: int = 300) -> Tensor:
-    """Of the angle: the sum over characters, integrated term by term."""
+    """The distribution function of the angle under IGSO(3): the sum over characters, integrated."""
     order, angle = torch.arange(1, terms, dtype=torch.float64), angle.double()
     weight = (2 * order + 1) * torch.exp(-order * (order + 1) * rho**2 / 2)
     above = order + 1
@@ -54,7 +67,7 @@ def igso3_cdf(angle: Tensor, rho: float, terms: int = 300) -> Tensor:
 
 
 def wrapped_density(angle: Tensor, rho: float) -> Tensor:
-    """Of a wrapped normal, by its Fourier series."""
+    """The density of a wrapped normal, by its Fourier series."""
     order = torch.arange(1, 200, dtype=torch.float64)
     waves = torch.exp(-(order**2) * rho**2 / 2) * torch.cos(order * angle.double()[..., None])
     return (1 + 2 * waves.sum(-1)) / (2 * math.pi)
@@ -62,20 +75,23 @@ def wrapped_density(angle: Tensor, rho: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Law:
-    """The mixture in some of the components, each node by itself; the same part in all of them."""
+    """The mixture in some of the components of SPACES. Nodes are independent; a node belongs to the same part
+    of the mixture in all its components, and a solver has to keep that."""
 
     names: tuple[str, ...]
     width: float = WIDTH
 
     @property
     def processes(self) -> dict[str, Process]:
+        """The processes of the components."""
         return {name: SPACES[name] for name in self.names}
 
     def shapes(self, nodes: int) -> dict[str, tuple[int, ...]]:
+        """The shape of a sample of so many nodes, by component."""
         return {name: (nodes, *SHAPES[name]) for name in self.names}
 
     def draw(self, seeds: list[int], nodes: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Samples, and the part each node is of."""
+        """Exact samples, (B, nodes, ...) each, and the part of the mixture of each node, (B, nodes)."""
         uniform = torch.special.ndtr(noise(seeds, "part", 0, (nodes,), torch.float64))
         part = (uniform[..., None] > WEIGHTS.cumsum(0)).sum(-1)
         xi = {k: noise(seeds, k, 9, (nodes, 3), torch.float64) for k in self.names}
@@ -101,9 +117,10 @@ class Law:
             alpha, sigma = float(schedule.alpha(t[0])), float(schedule.sigma(t[0]))
             parts = {name: self._parts(name, x[name].double(), alpha, sigma) for name in self.names}
             gamma = (WEIGHTS.log() + sum(chance for chance, _ in parts.values())).softmax(-1)
-            result = {}
+            result: State = {}
             for name, (_, answers) in parts.items():
-                mean = torch.stack([gamma[..., j, None] * answer for j, answer in enumerate(answers)]).sum(0)
+                weighted = (gamma[..., j, None] * answer for j, answer in enumerate(answers))
+                mean = sum(weighted, torch.zeros_like(gamma[..., :1]))
                 if name == "angle":
                     mean = x[name] + mean
                 elif name == "pose":
@@ -160,7 +177,7 @@ class Law:
 
 
 def part_of(name: str, x: Tensor) -> Tensor:
-    """The nearest part of each node (B, N), for the components in which parts lie apart."""
+    """The nearest part of the mixture to each node, (B, N), for the components whose parts do not overlap."""
     if name == "place":
         apart = [(x - mean).norm(dim=-1) for mean in PLACES.float()]
     elif name == "angle":
