@@ -1,6 +1,6 @@
 """Draws docs/images/domains.png, which opens the README: samples of the shipped models of all four domains.
 
-python scripts/domains_picture.py            about a minute on a CPU
+python scripts/domains_picture.py            two minutes of one core
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SPOKEN = (("audio/digits", {"digit": "seven", "speaker": "theo"}, "“seven”")
           ("audio/notes", {"pitch": 60, "instrument": "piano"}, "piano, C4"))  # fmt: skip
 MOVES = (("walk", "right"), ("spellcast", "front"), ("slash", "left"))
 SHAPES = (("chair", "#f2a65a"), ("table", "#7cc6a4"), ("car", "#6aa9ff"), ("sofa", "#e07a9b"))
-LENGTHS = ("64", "96", "112")
+LENGTHS = ("64", "96")
 FRAMES = 8  # of each film
 
 
@@ -131,7 +131,7 @@ def depth_of(z: Array) -> Array:
 
 
 def proteins(figure: Figure, x: float, y: float) -> None:
-    """Ribbons, all on one scale, violet at the N end and yellow at the C end."""
+    """Ribbons, all on one scale, blue at the N end and red at the C end."""
     width = 0.45 / len(LENGTHS)
     for number, length in enumerate(LENGTHS):
         drawn = ribbon(one("protein/domains", {}, seed=number, length=length))
@@ -145,8 +145,8 @@ def paint(axes: Axes, drawn: Ribbon, figure: Figure) -> None:
     turn = np.linalg.eigh(points.T @ points)[1][:, [1, 2, 0]]  # the longest axis upwards
     turn[:, 2] *= np.sign(np.linalg.det(turn))
     steps = (points @ turn).reshape(-1, 2, 3)
-    axes.set_xlim(-23, 23)
-    axes.set_ylim(-29, 29)
+    axes.set_xlim(-22, 22)
+    axes.set_ylim(-22, 22)
     axes.set_aspect("equal")
     figure.draw_without_rendering()
     ends = axes.transData.transform([(0, 0), (1, 0)])
@@ -154,7 +154,7 @@ def paint(axes: Axes, drawn: Ribbon, figure: Figure) -> None:
     depth = steps[:, :, 2].mean(1)
     order = np.argsort(depth, kind="stable")
     fog = (0.4 + 0.6 * depth_of(depth))[:, None]
-    colours = colormaps["plasma"](0.15 + 0.8 * drawn.places)[:, :3] * fog
+    colours = colormaps["turbo"](0.1 + 0.8 * drawn.places)[:, :3] * fog
     lines = np.repeat(steps[order][:, :, :2], 2, axis=0)
     along = lines[1::2, 1] - lines[1::2, 0]
     lines[1::2] += 0.6 * np.stack([-along, along], axis=1)

@@ -85,11 +85,6 @@ STOCHASTIC: list[tuple[str, dict[str, Any]]] = [
 ALL_SOLVERS = [(name, options) for name, options, _ in SOLVER_ORDERS] + STOCHASTIC
 
 
-<<<<<<< HEAD
-def named(case: Any) -> str:
-    """A readable test id for a solver and its options."""
-    name, options, *_ = case
-=======
 def named(case: tuple[Any, ...]) -> str:
     """A readable test id for a solver and its options: a case of SOLVER_ORDERS or STOCHASTIC.
 
@@ -97,15 +92,11 @@ def named(case: tuple[Any, ...]) -> str:
     'ddim-eta=0.5'
     """
     name, options = case[:2]
->>>>>>> engine
     return "-".join([name, *[f"{key}={value}" for key, value in options.items()]])
 
 
 def scalar(function: Callable[[Tensor], Tensor], t: float) -> float:
-<<<<<<< HEAD
-=======
     """The value of a schedule's function, such as `schedule.alpha`, at one time."""
->>>>>>> engine
     return float(function(torch.tensor(t, dtype=torch.float64)))
 
 
@@ -185,9 +176,5 @@ def finish(
     mask: Mask | None = None,
     cond: Cond | None = None,
 ) -> Run:
-<<<<<<< HEAD
-    """The run after its last row."""
-=======
     """The run after its last row, by the plain loop: no memory is reused."""
->>>>>>> engine
     return deque(sample(denoiser, processes, table, run, mask, cond), maxlen=1).pop()
