@@ -157,6 +157,15 @@ class PresetInfo:
 
 
 @dataclass(frozen=True)
+class CommandInfo:
+    """A command that a distribution declares under the entry points `polydiff.commands`. factory: where its
+    click command is, "package.module:name"."""
+
+    name: str
+    factory: str
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """One sampling or training run, as the run hooks see it.
 

@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 from polydiff.errors import PluginError, UsageError, did_you_mean
 from polydiff.plugins.discovery import Broken, guarded
 from polydiff.plugins.manager import Info, PluginRecord
-from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
+from polydiff.spec import CommandInfo, ComponentInfo, DomainInfo, PresetInfo
 
-T = TypeVar("T", DomainInfo, ComponentInfo, PresetInfo)
+T = TypeVar("T", DomainInfo, ComponentInfo, PresetInfo, CommandInfo)
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,10 @@ class Catalogue:
         """The object itself, a function or a class. Raises UsageError, PluginError."""
         return self._load(self.component_info(kind, name))
 
+    def commands(self) -> tuple[CommandInfo, ...]:
+        """The commands that plugins bring, those of broken ones too."""
+        return tuple(entry.info for entry in self._of(CommandInfo))
+
     def collisions(self) -> tuple[str, ...]:
         """A line for every name that more than one plugin claims."""
         groups: dict[tuple[str, str], list[Entry[Any]]] = {}
@@ -130,6 +134,8 @@ class Catalogue:
                 key = f"domain {info.name}", f"{{owner}}:{info.name}"
             elif isinstance(info, PresetInfo):
                 key = f"preset {info.ref}", f"{info.domain}/{{owner}}:{info.name}"
+            elif isinstance(info, CommandInfo):
+                key = f"command {info.name}", ""
             else:
                 key = f"{info.kind} {info.full_name}", f"{{owner}}:{info.full_name}"
             groups.setdefault(key, []).append(entry)
@@ -152,9 +158,10 @@ class Catalogue:
 
     def _clash(self, what: str, full: str, entries: list[Entry[T]]) -> str:
         first, second = (self._records[entry.key] for entry in entries[:2])
+        either = f"write {full.format(owner=first.owner)}, or " if full else ""
         return (
             f"the {what} is provided by both {first.owner} and {second.owner}: "
-            f"write {full.format(owner=first.owner)}, or switch one off with -p no:{second.name}."
+            f"{either}switch one off with -p no:{second.name}."
         )
 
     def _load(self, info: DomainInfo | ComponentInfo) -> Any:

@@ -16,9 +16,9 @@ from polydiff import hookspecs
 from polydiff.errors import did_you_mean
 from polydiff.hookspecs import API_VERSION
 from polydiff.plugins.discovery import Broken, check_requirements, guarded
-from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
+from polydiff.spec import CommandInfo, ComponentInfo, DomainInfo, PresetInfo
 
-Info = DomainInfo | ComponentInfo | PresetInfo
+Info = DomainInfo | ComponentInfo | PresetInfo | CommandInfo
 LISTINGS: dict[str, type] = {
     "polydiff_domains": DomainInfo,
     "polydiff_components": ComponentInfo,

@@ -20,7 +20,7 @@ from typing import Any
 from polydiff import __version__
 from polydiff.errors import PluginError, did_you_mean
 from polydiff.hookspecs import API_VERSION, hookimpl
-from polydiff.plugins import builtin
+from polydiff.plugins import NO, VARIABLE, builtin
 from polydiff.plugins.catalogue import Catalogue, Entry, remedy, why
 from polydiff.plugins.discovery import (
     Broken,
@@ -35,11 +35,6 @@ from polydiff.plugins.manager import LISTINGS, Info, Manager, PluginRecord
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
 log = logging.getLogger("polydiff")
-
-VARIABLE = "POLYDIFF_PLUGINS"
-"""Environment variable: requests as `-p` takes them, separated by commas."""
-
-NO = "no:"
 
 
 class Registry(Catalogue):
@@ -58,7 +53,9 @@ class Registry(Catalogue):
         self._admit("polydiff", PluginRecord("polydiff", "polydiff", __version__), lambda: builtin)
         for source in installed():
             record = PluginRecord(source.name, source.distribution, source.version)
-            self._admit(f"{source.distribution}:{source.name}", record, partial(_import, source))
+            key = f"{source.distribution}:{source.name}"
+            if self._admit(key, record, partial(_import, source)).status != "off":
+                self._entries += [Entry(key, command) for command in source.commands]
         for request in requests:
             if not request.startswith(NO):
                 self._request(request)
@@ -185,6 +182,8 @@ class Registry(Catalogue):
 
 def _import(source: Source) -> Any:
     check_requirements(source.requires)
+    if not source.module:  # it brings commands alone
+        return SimpleNamespace(polydiff_api=API_VERSION)
     return import_plugin(source.module, remedy(source.distribution))
 
 
