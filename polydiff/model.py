@@ -32,6 +32,7 @@ from polydiff.models.manifest import (
     check_weights,
     read_manifest,
 )
+from polydiff.models.processes import processes_of
 from polydiff.models.refs import resolve
 from polydiff.plugins.registry import get_registry
 from polydiff.sampling.samples import Sample, Samples
@@ -169,7 +170,7 @@ class Model:
 
     def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
         """x̂0 from x_t, for use with the engine directly."""
-        network, processes = self._network_on(str(device)), self.domain.processes()
+        network, processes = self._network_on(str(device)), processes_of(self.domain)
         return precondition(network, self.schedule, self.manifest.sigma_data, processes=processes)
 
     def _network_on(self, device: str) -> nn.Module:

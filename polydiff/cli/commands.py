@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "Train a model on a folder of files",
     "evaluate": "Measure samples beside real data",
     "calibrate": "Tune a solver's table to a model, for few steps",
+    "view": "Show files on one HTML page",
     "replay": "Make a sample again from its provenance file",
     "plugins": "What is installed, from where, healthy or not",
     "domains": "The kinds of data",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from polydiff.conditions import ConditionSet
+    from polydiff.domain import Domain
 
 CONDITION, OPTION = "condition_", "option_"
 
@@ -20,6 +24,12 @@ class ModelCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ref = _first_argument(args, self.params)
+        source = _value_of("--from", args) if ref is None else None
+        if source is not None:  # the file says of which domain it is
+            from polydiff.models.refs import domain_of
+
+            ref = domain_of(source)
+            args = [ref, *args]
         if ref is not None:
             taken = {flag for param in self.params for flag in param.opts}
             ctx.meta["model_flags"] = model_flags(ref, taken)
@@ -59,16 +69,25 @@ def _first_argument(args: Sequence[str], params: Sequence[click.Parameter]) -> s
     return None
 
 
+def _value_of(flag: str, args: Sequence[str]) -> str | None:
+    """What follows a flag on the command line, in either way of writing it.
+
+    >>> _value_of("--from", ["-n", "2", "--from", "a.wav"]), _value_of("--from", ["--from=a.wav"])
+    ('a.wav', 'a.wav')
+    """
+    for word, following in zip(args, [*args[1:], None], strict=True):
+        if word == flag:
+            return following
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+    return None
+
+
 def model_flags(ref: str, taken: set[str]) -> list[click.Option]:
     """One flag a condition and one an option of the domain. A flag that is taken gets a prefix."""
-    from polydiff.conditions import ConditionSet
-    from polydiff.models.manifest import read_manifest
-    from polydiff.models.refs import resolve
-    from polydiff.plugins.registry import get_registry
-
-    manifest = read_manifest(resolve(ref))
+    kind, conditions = _described(ref)
     flags = []
-    for condition in ConditionSet.model_validate(manifest.conditions):
+    for condition in conditions:
         option = condition.option()
         flag = _free(condition.name, taken, "--condition-")
         text = f"{option.help} Repeat it for several samples in turn."
@@ -81,8 +100,24 @@ def model_flags(ref: str, taken: set[str]) -> list[click.Option]:
                 metavar=option.metavar,
             )
         )
-    fields = get_registry().domain(manifest.domain).Options.model_fields
+    fields = kind.Options.model_fields
     return flags + [option_flag(name, field, taken) for name, field in fields.items()]
+
+
+def _described(ref: str) -> tuple[type[Domain], ConditionSet]:
+    """The domain and the conditions of a model, or of a domain of which no model comes with its plugin: its
+    page is for those who train one."""
+    from polydiff.conditions import ConditionSet
+    from polydiff.models.manifest import read_manifest
+    from polydiff.models.refs import resolve
+    from polydiff.plugins.registry import get_registry
+
+    registry = get_registry()
+    if ref in {info.name for info in registry.domains()} and not registry.presets(ref):
+        untrained: type[Domain] = registry.domain(ref)
+        return untrained, untrained().conditions()
+    manifest = read_manifest(resolve(ref))
+    return registry.domain(manifest.domain), ConditionSet.model_validate(manifest.conditions)
 
 
 def option_flag(name: str, field: FieldInfo, taken: set[str]) -> click.Option:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,10 @@ import click
 
 from polydiff.cli.output import echo_json, echo_table
 from polydiff.cli.session import progress, set_threads, uninterrupted
-from polydiff.errors import UsageError, did_you_mean
+from polydiff.errors import UsageError
 from polydiff.model import Model, load
 from polydiff.plugins.registry import get_registry
+from polydiff.sampling.export import Exporter, exporter_for
 from polydiff.sampling.plan import Plan
 from polydiff.sampling.provenance import Provenance, first_record, manifest_path
 from polydiff.sampling.samples import Sample, sample_name
@@ -99,6 +101,7 @@ class SampleRun:
     finished: tuple[int, ...] = ()
     trajectory: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    exporter: Exporter | None = None
 
     @classmethod
     def prepare(cls, ref: str, out: Path | None, arguments: Mapping[str, Any]) -> SampleRun:
@@ -116,12 +119,13 @@ class SampleRun:
         whole = model.plan(**arguments, **options)
         part, parts = own["shard"] or (0, 1)
         plan = replace(whole, asks=whole.asks[part::parts])
-        folder, paths, sheet = _places(model, out, own["suffix"], plan, own["shard"])
+        suffix, exporter = _format(model, own["suffix"])
+        folder, paths, sheet = _places(model, out, suffix, exporter, plan, own["shard"])
         finished = _finished(plan, paths, own["resume"])
         todo = replace(plan, asks=tuple(ask for ask in plan.asks if ask[0] not in finished))
         if own["trajectory"]:
             todo = replace(todo, batch_size=1)
-        return cls(todo, paths, folder, sheet, finished, own["trajectory"], arguments)
+        return cls(todo, paths, folder, sheet, finished, own["trajectory"], arguments, exporter)
 
     def describe(self, as_json: bool) -> None:
         """What would be done."""
@@ -170,7 +174,7 @@ class SampleRun:
             path = self.paths[sample.provenance.index]
             held = sample.example if self.sheet and len(written) < SHEET_MOST else None
             with uninterrupted():
-                sample.save(path)
+                sample.save(path, self.exporter)
                 written.append(Written(path, Provenance.read(manifest_path(path)), held))
 
     def _stream(self) -> Iterator[Sample]:
@@ -233,16 +237,24 @@ def _default_folder(resume: bool) -> Path:
     return last if resume and number > 1 else folder
 
 
+def _format(model: Model, name: str | None) -> tuple[str | None, Exporter | None]:
+    """What `--format` asks for: a suffix, and the exporter if the domain does not write it itself."""
+    if name is None or (suffix := "." + name.lower().removeprefix(".")) in model.domain.suffixes:
+        return (None if name is None else suffix), None
+    exporter = exporter_for(model.domain.name, name, model.domain.suffixes)
+    return exporter.suffix, exporter
+
+
 def _places(
-    model: Model, out: Path, suffix: str | None, plan: Plan, shard: tuple[int, int] | None
+    model: Model,
+    out: Path,
+    suffix: str | None,
+    exporter: Exporter | None,
+    plan: Plan,
+    shard: tuple[int, int] | None,
 ) -> tuple[Path, dict[int, Path], Path | None]:
     """The folder, the file of each sample, and where the contact sheet goes."""
-    suffixes = model.domain.suffixes
-    if suffix is not None:
-        suffix = "." + suffix.lower().removeprefix(".")
-        if suffix not in suffixes:
-            hint = did_you_mean(suffix, suffixes)
-            raise UsageError(f"--format {suffix}: {model.domain.name} writes {' '.join(suffixes)}.{hint}")
+    suffixes = (exporter.suffix,) if exporter else model.domain.suffixes
     if out.suffix.lower() in suffixes:
         if len(plan) > 1:
             raise UsageError(
@@ -251,6 +263,11 @@ def _places(
         return out.parent, {plan.asks[0][0]: out}, None
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: not a folder.")
+    if re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", out.suffix.lower()) and not out.exists():
+        raise UsageError(
+            f"-o {out}: files of {model.domain.name} end in {' '.join(suffixes)}. "
+            "For a folder of that name, make it first."
+        )
     paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.asks}
     name = "contact.png" if shard is None else f"contact-{shard[0]}of{shard[1]}.png"
     return out, paths, out / name

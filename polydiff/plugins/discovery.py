@@ -115,8 +115,8 @@ def _applies(marker: str) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """One entry point of the group `polydiff.plugins` and the distribution that declares it. The first holds the
-    distribution's commands; where there are only those, it has no module and the distribution's name."""
+    """One entry point of the group `polydiff.plugins` and the distribution that declares it. The first holds
+    the distribution's commands; where there are only those, it has no module and the distribution's name."""
 
     name: str
     module: str

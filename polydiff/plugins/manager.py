@@ -46,6 +46,17 @@ class PluginRecord:
         return self.distribution or self.name
 
 
+def several(result: Any) -> tuple[Any, ...]:
+    """What a hook returned as a tuple: nothing, one thing alone, or many.
+
+    >>> several(None), several("one"), several(iter("ab"))
+    ((), ('one',), ('a', 'b'))
+    """
+    if result is None:
+        return ()
+    return tuple(result) if isinstance(result, Iterable) and not isinstance(result, str) else (result,)
+
+
 class Manager(pluggy.PluginManager):
     """pluggy's manager with checks before a plugin is registered."""
 
@@ -87,9 +98,7 @@ class Manager(pluggy.PluginManager):
         for implementation in self.implementations(hook):
             if implementation.plugin is not plugin:
                 continue
-            result = self.call(hook, implementation, {}, advice)
-            items = () if result is None else result
-            for item in items if isinstance(items, Iterable) else (items,):
+            for item in several(self.call(hook, implementation, {}, advice)):
                 if not isinstance(item, expected):
                     kind = type(item).__name__
                     raise Broken(f"{hook}() returned a {kind}", f"Return {expected.__name__} objects.")

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from polydiff import __version__
-from polydiff.errors import PluginError, did_you_mean
+from polydiff.errors import PluginError, UsageError, did_you_mean
 from polydiff.hookspecs import API_VERSION, hookimpl
 from polydiff.plugins import NO, VARIABLE, builtin
 from polydiff.plugins.catalogue import Catalogue, Entry, remedy, why
@@ -31,7 +31,7 @@ from polydiff.plugins.discovery import (
     import_plugin,
     installed,
 )
-from polydiff.plugins.manager import LISTINGS, Info, Manager, PluginRecord
+from polydiff.plugins.manager import LISTINGS, Info, Manager, PluginRecord, several
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
 log = logging.getLogger("polydiff")
@@ -147,8 +147,14 @@ class Registry(Catalogue):
         return self._first("polydiff_resolve_checkpoint", ref=ref)
 
     def guess_domain(self, path: str, head: bytes) -> str | None:
-        """The domain that some plugin sees in a file, given its first bytes."""
-        return self._first("polydiff_guess_domain", path=path, head=head)
+        """The domain that reads a file: the one that plugins see in its name and first bytes, else the one
+        that has its suffix; of a folder, the one that reads folders. None where there is none; UsageError
+        where there are several."""
+        answers = self._ask("polydiff_guess_domain", path=path, head=head)
+        found = sorted({name for answer in answers for name in several(answer)}) or self.readers(path)
+        if len(found) > 1:
+            raise UsageError(f"{path}: {' and '.join(found)} can read it; say which is meant.")
+        return found[0] if found else None
 
     def run(self, run: RunInfo) -> Any:
         """Execute a run inside the plugins' wrappers."""
@@ -156,7 +162,7 @@ class Registry(Catalogue):
 
     def callbacks(self, run: RunInfo) -> list[Callable[..., None]]:
         """The callbacks of all plugins for one run: asked for once, then called as plain functions."""
-        return [callback for found in self._ask("polydiff_callbacks", run=run) for callback in found or ()]
+        return [callback for found in self._ask("polydiff_callbacks", run=run) for callback in several(found)]
 
     def finished(self, run: RunInfo, outputs: Iterable[str]) -> None:
         """Tell every plugin that a run is over."""

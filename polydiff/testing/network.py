@@ -7,6 +7,7 @@ import torch
 
 from polydiff.engine.denoisers import c_noise, precondition
 from polydiff.engine.schedules import EDM
+from polydiff.models.processes import processes_of
 from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject, padded
 from polydiff.testing.words import clause
@@ -17,7 +18,7 @@ class NetworkClauses(Clauses):
 
     def test_network(self, subject: Subject) -> None:
         x, mask, cond = subject.batch(2)
-        network, schedule, processes = subject.domain.network(), EDM(), subject.domain.processes()
+        network, schedule, processes = subject.domain.network(), EDM(), processes_of(subject.domain)
         for t in (0.0, 1e-5, 0.01, 0.3, 1.0):
             times = torch.full((2,), t, dtype=torch.float64)
             with clause(

@@ -11,6 +11,7 @@ import torch
 
 from polydiff.domain import SampleRequest
 from polydiff.model import load
+from polydiff.models.processes import processes_of
 from polydiff.plugins.registry import get_registry
 from polydiff.testing.base import Clauses
 from polydiff.testing.fresh import sample_in_new_process
@@ -118,6 +119,6 @@ class RunningClauses(Clauses):
                 made, given = (domain.encode([x])[0] for x in (sample.example, example))
                 for name, kept in keep.items():
                     c.require(kept.any() and not kept.all(), f"{choice} keeps all or nothing of {name}")
-                    there = domain.processes()[name].placed(given[name], made[name], kept[None])
+                    there = processes_of(domain)[name].placed(given[name], made[name], kept[None])
                     apart = (made[name] - there)[0].abs().flatten(1).mean(1)[kept].median()
                     c.require(float(apart) < 0.05, f"{choice}: {name} is {float(apart):.3g} away")

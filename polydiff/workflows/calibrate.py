@@ -24,6 +24,7 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff.models.calibrated import Distances, SavedTable
+from polydiff.models.processes import processes_of
 from polydiff.runtime.requests import begin
 from polydiff.sampling.plan import engine_request
 from polydiff.sampling.source import files_of, source_of
@@ -118,7 +119,7 @@ def references(
     """
     if seeds < 2:
         raise UsageError(f"--seeds {seeds}: too few to tell a table by, give 2 or more.")
-    check_processes(model.domain.processes())
+    check_processes(processes_of(model.domain))
     examples = examples_of(model, sources, keep)
     half = max(seeds // 2, 2)
     ends = list(accumulate((seeds, half, half, half), initial=seed))
@@ -233,7 +234,7 @@ def reference_problem(
         replace(request, seed=seed, source=source)
         for (_, request), seed, source in zip(plan.asks, seeds, dealt, strict=True)
     ]
-    processes = model.domain.processes()
+    processes = processes_of(model.domain)
     denoiser = keeping(plan.denoiser(), processes, model.schedule)
     together = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 
