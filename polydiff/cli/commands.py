@@ -112,7 +112,7 @@ def _sentence(source: str, name: str) -> str:
         tree = compile(source, "<command>", "exec", 0x400)  # ast.PyCF_ONLY_AST: importing ast is not quick
     except (SyntaxError, ValueError):
         return ""
-    for node in tree.body:
+    for node in vars(tree)["body"]:
         if getattr(node, "name", None) != name:
             continue
         calls = [call for call in node.decorator_list if _name(getattr(call, "func", None)) == "command"]

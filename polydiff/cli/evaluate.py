@@ -198,11 +198,11 @@ def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
 
 def _judge(name: str, samples: Path) -> Domain:
     """The domain with the configuration of a model: the one named, or the one that made the samples."""
+    from polydiff.models.made_by import read_config
     from polydiff.models.manifest import read_manifest
     from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
     from polydiff.sampling.provenance import first_record
-    from polydiff.support.validate import validated
 
     registry = get_registry()
     ref = name
@@ -219,7 +219,7 @@ def _judge(name: str, samples: Path) -> Domain:
         judge: Domain = registry.domain(name)()
         return judge
     kind = registry.domain(manifest.domain)
-    judge = kind(validated(kind.Config, manifest.config, f"{ref}: config"))
+    judge = kind(read_config(kind, manifest, resolve(ref)))
     return judge
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Exporter:
         return notes
 
 
-def exporter_for(domain: str, name: str, suffixes: Iterable[str] = ()) -> Exporter:
+def exporter_for(domain: str, name: str, suffixes: Sequence[str] = ()) -> Exporter:
     """The exporter of a name for a domain. Where there is none, raises UsageError that lists the suffixes,
     which the domain writes itself, and the exporters."""
     registry = get_registry()
@@ -45,6 +45,7 @@ def exporter_for(domain: str, name: str, suffixes: Iterable[str] = ()) -> Export
     serving = {info.name: info for info in registry.serving("exporter", domain)}
     if short not in serving:
         known = [*suffixes, *serving]
-        raise UsageError(f"--format {name}: {domain} writes {' '.join(known)}.{did_you_mean(name, known)}")
+        hint = did_you_mean(name, serving) or did_you_mean(f".{name.removeprefix('.')}", suffixes)
+        raise UsageError(f"--format {name}: {domain} writes {' '.join(known)}.{hint}")
     info = registry.component_info("exporter", name)
     return Exporter(info, registry.load(info))

@@ -17,6 +17,7 @@ class NetworkClauses(Clauses):
     """Finite everywhere, sees its conditions, ignores padding."""
 
     def test_network(self, subject: Subject) -> None:
+        subject.needs_network()
         x, mask, cond = subject.batch(2)
         network, schedule, processes = subject.domain.network(), EDM(), processes_of(subject.domain)
         for t in (0.0, 1e-5, 0.01, 0.3, 1.0):
@@ -39,6 +40,7 @@ class NetworkClauses(Clauses):
                 c.require(all(v.isfinite().all() for v in x0_hat.values()), "x̂0 is not finite")
 
     def test_conditions_matter(self, subject: Subject) -> None:
+        subject.needs_network()
         conditions = subject.domain.conditions()
         if not len(conditions):
             pytest.skip("the domain has no conditions")
@@ -54,6 +56,7 @@ class NetworkClauses(Clauses):
                 c.require(not same, f"the output does not depend on {name}")
 
     def test_masks(self, subject: Subject) -> None:
+        subject.needs_network()
         if "variable" not in subject.kind.capabilities:
             pytest.skip("sizes do not differ in this domain")
         x, _, cond = subject.batch(1)

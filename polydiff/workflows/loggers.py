@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from polydiff.errors import PolydiffError
@@ -35,7 +36,7 @@ class Loggers:
         self._say = say
         self._loggers: dict[ComponentInfo, Any] = {}
         for info in get_registry().serving("logger", run.domain) if run else ():
-            made = self._guarded(info, lambda info=info: get_registry().load(info)(run))
+            made = self._guarded(info, partial(_made, info, run))
             if made is not None:
                 self._loggers[info] = made
 
@@ -44,7 +45,7 @@ class Loggers:
         for info, logger in list(self._loggers.items()):
             function = getattr(logger, method, None)
             if function is not None:
-                self._guarded(info, lambda function=function: function(*values))
+                self._guarded(info, partial(function, *values))
 
     def _guarded(self, info: ComponentInfo, act: Callable[[], Any]) -> Any:
         try:
@@ -54,3 +55,7 @@ class Loggers:
             self._loggers.pop(info, None)
             self._say(f"No further logs from {info.name}: {error}")
             return None
+
+
+def _made(info: ComponentInfo, run: RunInfo) -> Any:
+    return get_registry().load(info)(run)

@@ -16,11 +16,12 @@ from polydiff.dataset import Dataset
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, make_schedule
+from polydiff.models.made_by import read_config
 from polydiff.models.manifest import MANIFEST, read_manifest
 from polydiff.models.processes import processes_of
 from polydiff.plugins.registry import get_registry
 from polydiff.spec import RunInfo
-from polydiff.support.validate import one_line, validated
+from polydiff.support.validate import one_line
 from polydiff.training.checkpoints import NAME as CHECKPOINT
 from polydiff.training.loop import TrainingState, fit, make_accelerator
 from polydiff.workflows.loggers import Loggers
@@ -74,7 +75,7 @@ def prepare(
         manifest = read_manifest(folder)
         if manifest.domain != name:
             raise UsageError(f"{folder}: a run of the domain {manifest.domain!r}, not of {name!r}.")
-        config = validated(kind.Config, manifest.config, f"{folder / MANIFEST}: config")
+        config = read_config(kind, manifest, folder)
     else:
         unknown = [key for key in recipe.config if key not in kind.Config.model_fields]
         if unknown:
