@@ -24,6 +24,20 @@ import pluggy
 
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
+__all__ = [
+    "API_VERSION",
+    "hookimpl",
+    "hookspec",
+    "polydiff_callbacks",
+    "polydiff_components",
+    "polydiff_domains",
+    "polydiff_guess_domain",
+    "polydiff_presets",
+    "polydiff_resolve_checkpoint",
+    "polydiff_run",
+    "polydiff_run_finished",
+]
+
 API_VERSION = 1
 
 hookspec = pluggy.HookspecMarker("polydiff")

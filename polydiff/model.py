@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from polydiff.sampling.guidance import Wrap
     from polydiff.sampling.plan import Plan
 
+__all__ = ["HALF_MAX", "Model", "load", "make_schedule"]
+
 HALF_MAX = 65504.0  # beyond it a weight does not fit into 16 bits
 
 

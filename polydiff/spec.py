@@ -15,6 +15,8 @@ from typing import Any
 
 from polydiff.errors import PluginError, did_you_mean
 
+__all__ = ["KINDS", "CommandInfo", "ComponentInfo", "DomainInfo", "Factory", "PresetInfo", "RunInfo"]
+
 KINDS = (
     "schedule",
     "grid",

@@ -32,6 +32,25 @@ from polydiff.engine.processes import Gaussian, Process
 from polydiff.engine.processes.base import Scaling, noise_ratio, per_sample
 from polydiff.engine.schedules import Schedule
 
+__all__ = [
+    "LOG_SNR_RANGE",
+    "Combine",
+    "Cond",
+    "Denoiser",
+    "Mask",
+    "Network",
+    "Processes",
+    "State",
+    "c_noise",
+    "coefficients",
+    "from_eps",
+    "from_flow",
+    "from_score",
+    "from_v",
+    "parts",
+    "precondition",
+]
+
 State = dict[str, Tensor]
 Mask = Mapping[str, Tensor]
 Cond = Mapping[str, Tensor]

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from polydiff.errors import UsageError
 from polydiff.support.files import aside
 
+__all__ = ["read_judge", "sharpen", "write_judge"]
+
 ABOUT, WEIGHTS = "judge.json", "weights.safetensors"
 
 

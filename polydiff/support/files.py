@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from polydiff.errors import PolydiffError
 
+__all__ = ["aside", "disk_errors", "sha256", "sweep"]
+
 _ASIDE = ".writing-"
 
 

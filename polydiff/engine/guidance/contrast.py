@@ -12,6 +12,20 @@ from polydiff.engine.processes.base import masked, per_sample
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
+__all__ = [
+    "SUFFIX",
+    "Halves",
+    "Interval",
+    "apg",
+    "autoguidance",
+    "cfg",
+    "cfg_zero",
+    "entries",
+    "halves",
+    "inner",
+    "strength",
+]
+
 Interval = tuple[float, float]
 Halves = Callable[[State, Tensor, Mask, Cond], tuple[State, State]]
 

@@ -12,6 +12,8 @@ from polydiff.engine.noise import noise
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
+__all__ = ["inpaint", "keep_exactly", "keeping", "kept_conditions", "overlay"]
+
 
 def inpaint(
     denoiser: Denoiser,

@@ -20,6 +20,8 @@ from polydiff.engine.denoisers import State
 from polydiff.engine.processes.base import per_sample
 from polydiff.engine.schedules import Schedule
 
+__all__ = ["LOWEST_ALPHA", "added", "graph", "leaves", "pull", "scaled", "tweedie_factor"]
+
 #: below this alpha x says nothing of x0, and the derivative of x̂0 is rounding
 LOWEST_ALPHA = 1e-6
 

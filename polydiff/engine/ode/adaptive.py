@@ -30,6 +30,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import ddim_row
 from polydiff.errors import PolydiffError, UsageError
 
+__all__ = ["FORMULAS", "PID", "RK23", "RK45", "Adaptive", "Flow", "Formula", "adaptive", "integrate"]
+
 
 @dataclass(frozen=True)
 class Formula:

@@ -29,6 +29,8 @@ from polydiff.engine.ode.adaptive import RK45, Flow, integrate
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
+__all__ = ["TRACE", "Likelihood", "log_likelihood"]
+
 TRACE = "log_density/trace"
 
 

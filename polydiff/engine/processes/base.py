@@ -13,6 +13,20 @@ from torch import Tensor
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, live
 
+__all__ = [
+    "Process",
+    "Scaling",
+    "centred",
+    "either",
+    "filled",
+    "linear_combination",
+    "masked",
+    "mean_over_real",
+    "noise_ratio",
+    "per_sample",
+    "superposed",
+]
+
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """(B,) float64 scalars shaped and cast to multiply a (B, ...) tensor."""

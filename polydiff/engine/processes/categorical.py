@@ -42,6 +42,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Level, Row
 from polydiff.errors import UsageError
 
+__all__ = ["Categorical", "kept"]
+
 _TINY = 1e-30
 
 

@@ -11,6 +11,8 @@ from polydiff.engine.processes.base import Process, Scaling, masked
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row
 
+__all__ = ["Fixed"]
+
 
 @dataclass(frozen=True)
 class Fixed(Process):

@@ -21,6 +21,8 @@ from polydiff.engine.processes.base import (
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, live
 
+__all__ = ["Gaussian"]
+
 
 @dataclass(frozen=True)
 class Gaussian(Process):

@@ -17,6 +17,8 @@ from polydiff.engine.processes.tangent import Tangent, levels_of
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Level, Row, live
 
+__all__ = ["Rotation"]
+
 
 def _length(v: Tensor) -> Tensor:
     x, y, z = v.split(1, -1)

@@ -12,6 +12,8 @@ from polydiff.engine.processes.base import masked, noise_ratio, per_sample
 from polydiff.engine.processes.tangent import Tangent
 from polydiff.engine.schedules import Schedule
 
+__all__ = ["Torus", "wrap"]
+
 _TURN = 2 * math.pi
 #: noise of this deviation in radians is uniform on the circle to 1e-7
 _UNIFORM = 6.0

@@ -25,6 +25,8 @@ from polydiff.engine.solvers.rows import (
 from polydiff.engine.table import Row, Table, trimmed
 from polydiff.errors import UsageError
 
+__all__ = ["adams", "deis", "dpmpp", "dpmpp_weights", "lms"]
+
 #: so few steps from noise alone are nearest on v for data of this deviation (benchmarks/README.md)
 V_STEPS, V_DEVIATION = (5, 6), 4.0
 
