@@ -14,6 +14,8 @@ from polydiff.plugins.registry import get_registry
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import clause
 
+__all__ = ["EXAMPLES", "Clauses"]
+
 EXAMPLES = 16  # as many of a dataset are looked at
 
 

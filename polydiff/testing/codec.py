@@ -15,6 +15,8 @@ from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import Clause, clause
 
+__all__ = ["CodecClauses"]
+
 
 def _near(c: Clause, domain: Domain, a: Any, b: Any) -> None:
     apart = domain.distance(a, b)

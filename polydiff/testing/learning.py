@@ -13,6 +13,8 @@ from polydiff.testing.subject import Subject
 from polydiff.training.loop import TrainingConfig, fit, make_accelerator
 from polydiff.training.objective import Objective
 
+__all__ = ["DRAWS", "learn_four"]
+
 DRAWS = 8  # of noise levels and noise, over which the loss is a mean
 
 

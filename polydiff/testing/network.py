@@ -12,6 +12,8 @@ from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject, padded
 from polydiff.testing.words import clause
 
+__all__ = ["NetworkClauses"]
+
 
 class NetworkClauses(Clauses):
     """Finite everywhere, sees its conditions, ignores padding."""

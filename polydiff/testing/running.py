@@ -20,6 +20,8 @@ from polydiff.testing.subject import Subject
 from polydiff.testing.words import clause
 from polydiff.workflows.replay import replay
 
+__all__ = ["RunningClauses"]
+
 
 class RunningClauses(Clauses):
     """Seeds, solvers, learning, model folders, provenance, sources."""

@@ -21,6 +21,8 @@ from polydiff.plugins.registry import get_registry
 from polydiff.training.loop import Batch
 from polydiff.workflows.training_data import TrainingData
 
+__all__ = ["Subject", "padded"]
+
 
 @dataclass(frozen=True)
 class Subject:

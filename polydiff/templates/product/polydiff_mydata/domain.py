@@ -161,7 +161,7 @@ class MyData(Domain):
         return float(np.linalg.norm(self._look(samples) - self._look(reference)))
 
     def _look(self, data: Dataset) -> NDArray[np.float64]:
-        """What a set looks like: mean, spread and step of its numbers, and how often a kind follows itself."""
+        """A set's look: mean, spread and step of its numbers, and how often a kind follows itself."""
         rows = []
         for example in data.examples():
             x, kinds = (example.values - self.config.mean) / self.config.deviation, np.array(example.kinds)
