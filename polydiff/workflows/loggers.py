@@ -35,7 +35,9 @@ class Loggers:
     def __init__(self, run: RunInfo | None = None, say: Callable[[str], None] = print) -> None:
         self._say = say
         self._loggers: dict[ComponentInfo, Any] = {}
-        for info in get_registry().serving("logger", run.domain) if run else ():
+        if run is None:
+            return
+        for info in get_registry().serving("logger", run.domain):
             made = self._guarded(info, partial(_made, info, run))
             if made is not None:
                 self._loggers[info] = made
