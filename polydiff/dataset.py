@@ -13,6 +13,8 @@ from typing import Any, overload
 
 from polydiff.errors import UsageError
 
+__all__ = ["METADATA", "DataReport", "Dataset", "Item", "checked", "labelled_files"]
+
 METADATA = ("metadata.csv", "metadata.jsonl")
 
 

@@ -161,8 +161,9 @@ class Domain(ABC):
         """The way back; nodes with mask False are not part of the examples."""
 
     @abstractmethod
-    def processes(self) -> dict[str, Process]:
-        """How each component of the state is noised."""
+    def processes(self) -> Mapping[str, Process | str]:
+        """How each component of the state is noised: a process, or the name of one that some plugin brings.
+        polydiff.models.processes.processes_of makes those that are named."""
 
     @abstractmethod
     def network(self) -> nn.Module:

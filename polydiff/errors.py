@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+__all__ = ["PluginError", "PolydiffError", "UsageError", "did_you_mean"]
+
 
 class PolydiffError(Exception):
     """A failure that one line explains: what, where, and how to mend it. Exit code 1."""

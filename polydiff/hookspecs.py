@@ -24,6 +24,20 @@ import pluggy
 
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
+__all__ = [
+    "API_VERSION",
+    "hookimpl",
+    "hookspec",
+    "polydiff_callbacks",
+    "polydiff_components",
+    "polydiff_domains",
+    "polydiff_guess_domain",
+    "polydiff_presets",
+    "polydiff_resolve_checkpoint",
+    "polydiff_run",
+    "polydiff_run_finished",
+]
+
 API_VERSION = 1
 
 hookspec = pluggy.HookspecMarker("polydiff")
@@ -53,9 +67,12 @@ def polydiff_resolve_checkpoint(ref: str) -> str | None:
     """The local model folder that `ref` stands for, or None to leave it to others."""
 
 
-@hookspec(firstresult=True)
-def polydiff_guess_domain(path: str, head: bytes) -> str | None:
-    """The domain that reads the file, judged from its name and first bytes, or None."""
+@hookspec
+def polydiff_guess_domain(path: str, head: bytes) -> str | Iterable[str] | None:
+    """The domain that reads the file, judged by its name and first bytes (none of a folder), or None.
+
+    Where no plugin knows, the suffix decides.
+    """
 
 
 @hookspec(firstresult=True)
@@ -67,7 +84,7 @@ def polydiff_run(run: RunInfo) -> Any:
 
 
 @hookspec
-def polydiff_callbacks(run: RunInfo) -> Iterable[Callable[..., None]]:
+def polydiff_callbacks(run: RunInfo) -> Callable[..., None] | Iterable[Callable[..., None]]:
     """Plain functions that the loop calls after each row or step; asked for once a run."""
     return ()
 

@@ -22,6 +22,7 @@ from polydiff.engine.denoisers import Denoiser, precondition
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import PluginError, UsageError
 from polydiff.models.calibrated import SavedTable, table_path, tables_in
+from polydiff.models.made_by import made_by, read_config
 from polydiff.models.manifest import (
     MANIFEST,
     WEIGHTS,
@@ -31,6 +32,7 @@ from polydiff.models.manifest import (
     SamplingDefaults,
     check_weights,
 )
+from polydiff.models.processes import processes_of
 from polydiff.models.refs import ModelFolder, find_model
 from polydiff.plugins.registry import get_registry
 from polydiff.sampling.options import SamplingOptions
@@ -41,6 +43,8 @@ from polydiff.support.validate import validated
 if TYPE_CHECKING:
     from polydiff.conditions import ConditionSet
     from polydiff.sampling.plan import Plan
+
+__all__ = ["HALF_MAX", "Model", "load", "make_schedule"]
 
 HALF_MAX = 65504.0  # beyond it a weight does not fit into 16 bits
 
@@ -92,9 +96,11 @@ class Model:
         made: Domain = registry.domain(domain)() if isinstance(domain, str) else domain
         part = Part(name=schedule) if isinstance(schedule, str) else schedule
         full_name = registry.component_info("schedule", part.name).full_name
+        owner = registry.owner(registry.domain_info(made.name))
         manifest = Manifest(
             domain=made.name,
-            plugin_version=registry.owner(registry.domain_info(made.name)).version,
+            plugin=owner.owner,
+            plugin_version=owner.version,
             polydiff_version=__version__,
             config=made.config.model_dump(mode="json"),
             schedule=part.model_copy(update={"name": full_name}),
@@ -120,12 +126,12 @@ class Model:
         try:
             kind = get_registry().domain(manifest.domain)
         except PluginError as error:
-            raise PluginError(f"{ref}: needs the domain {manifest.domain!r}. {error}") from error
-        config = validated(kind.Config, manifest.config, f"{folder / MANIFEST}: config")
-        made = kind(config)
+            source = f", of {manifest.plugin}" if manifest.plugin else ""
+            raise PluginError(f"{ref}: needs the domain {manifest.domain!r}{source}. {error}") from error
+        made = kind(read_config(kind, manifest, folder))
         with torch.random.fork_rng(devices=[]):  # the weights are replaced; the caller's randomness is not
             network = made.network()
-        _load_weights(network, folder / WEIGHTS, manifest.domain)
+        _load_weights(network, folder / WEIGHTS, manifest)
         return cls(made, network, manifest, ref=ref, tables=tables_in(folder))
 
     def save(self, folder: str | Path) -> Path:
@@ -168,7 +174,7 @@ class Model:
 
     def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
         """x̂0 from x_t, for use with the engine directly."""
-        network, processes = self._network_on(str(device)), self.domain.processes()
+        network, processes = self._network_on(str(device)), processes_of(self.domain)
         return precondition(network, self.schedule, self.manifest.sigma_data, processes=processes)
 
     def _network_on(self, device: str) -> nn.Module:
@@ -241,7 +247,8 @@ def _halved(x: Tensor) -> Tensor:
     return x.to(torch.float16) if fits else x
 
 
-def _load_weights(network: nn.Module, path: Path, domain: str) -> None:
+def _load_weights(network: nn.Module, path: Path, manifest: Manifest) -> None:
+    domain = manifest.domain
     try:
         with safe_open(path, framework="pt") as file:
             written_for = (file.metadata() or {}).get("domain", domain)
@@ -255,6 +262,7 @@ def _load_weights(network: nn.Module, path: Path, domain: str) -> None:
     if misfit:
         raise UsageError(
             f"{path}: does not fit the network that model.json describes ({len(misfit)} tensors differ, "
-            f"the first {misfit[0]!r}). The two files are not of one model."
+            f"the first {misfit[0]!r}). The two files are not of one model, or the plugin's network has "
+            f"changed. {made_by(manifest)}"
         )
     network.load_state_dict(tensors)

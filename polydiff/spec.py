@@ -15,6 +15,8 @@ from typing import Any
 
 from polydiff.errors import PluginError, did_you_mean
 
+__all__ = ["KINDS", "CommandInfo", "ComponentInfo", "DomainInfo", "Factory", "PresetInfo", "RunInfo"]
+
 KINDS = (
     "schedule",
     "grid",
@@ -154,6 +156,15 @@ class PresetInfo:
             for name, (licence, summary) in presets.items()
             if (folder := checkpoints / name).is_dir()
         ]
+
+
+@dataclass(frozen=True)
+class CommandInfo:
+    """A command that a distribution declares under the entry points `polydiff.commands`. factory: where its
+    click command is, "package.module:name"."""
+
+    name: str
+    factory: str
 
 
 @dataclass(frozen=True)

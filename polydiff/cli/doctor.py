@@ -16,6 +16,7 @@ import click
 
 from polydiff import __version__
 from polydiff.cli.output import echo_json, echo_table, json_option
+from polydiff.cli.plugins import collisions
 from polydiff.errors import PluginError, PolydiffError
 from polydiff.models.refs import HUB
 from polydiff.plugins.registry import get_registry
@@ -142,7 +143,7 @@ def _plugins() -> Iterator[Finding]:
             registry.domain(f"{registry.owner(info).owner}:{info.name}")
         except PluginError as error:
             yield Finding(f"domain {info.name}", str(error), "fail")
-    for line in registry.collisions():
+    for line in collisions():
         yield Finding("collision", line, "warn")
 
 

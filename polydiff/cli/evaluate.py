@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,11 @@ from polydiff.errors import PolydiffError, UsageError
 if TYPE_CHECKING:
     from polydiff.dataset import Dataset
     from polydiff.domain import Domain, Gate, Metric
+    from polydiff.spec import ComponentInfo
 
 
 @click.command()
-@click.argument("domain")
-@click.argument("samples", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, required=True, metavar="[DOMAIN] SAMPLES")
 @click.option("--reference", type=click.Path(path_type=Path), required=True, help="Folder of real files.")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with a section [data].")
 @click.option(
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 @click.option("--picture", type=click.Path(path_type=Path), help="Also write a PNG picture of both.")
 @json_option
 def command(
-    domain: str,
-    samples: Path,
+    words: tuple[str, ...],
     reference: Path,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -39,14 +38,19 @@ def command(
 ) -> None:
     """Measure SAMPLES, a folder that `polydiff sample` wrote or any other, beside real files.
 
-    DOMAIN is a domain's name, or a model, whose configuration then holds. What the samples were meant to be
-    is read from their provenance files, where they have them.
+    DOMAIN is a domain's name, or a model, whose configuration then holds; left out, it is that of the files.
+    What the samples were meant to be is read from their provenance files, where they have them. Plugins may
+    add figures of their own.
     """
     from polydiff.cli.session import set_threads
     from polydiff.sampling.samples import read_folder
     from polydiff.support.settings import check_sections, from_assignments, from_file, from_variables, merged
 
     set_threads(threads)
+    if len(words) > 2:
+        raise UsageError(f"evaluate takes a domain and one folder of samples, not {' '.join(words)}.")
+    samples = Path(words[-1])
+    domain = words[0] if len(words) == 2 else _domain_in(samples)
     settings = merged(
         from_file(config) if config else {}, from_variables(["data"]), from_assignments(assignments)
     )
@@ -54,7 +58,9 @@ def command(
     judge = _judge(domain, samples)
     options: dict[str, Any] = settings.get("data", {})
     made, real = read_folder(judge, samples, options), read_folder(judge, reference, options)
-    figures = judge.evaluate(made, real)
+    brought = brought_metrics(judge)
+    figures = {**judge.evaluate(made, real), **_measured(brought, made, real)}
+    known = {**judge.metrics(), **brought}
     if not figures:
         raise PolydiffError(f"{judge.name} has no metrics to evaluate with.")
     if picture is not None:
@@ -68,15 +74,76 @@ def command(
         )
         return
     if gates:
-        _print_gated(figures, gates)
+        _print_gated(figures, gates, brought)
     else:
-        _print(figures, judge.metrics())
+        _print(figures, known)
     click.echo(f"{len(made)} samples beside {len(real)} real examples.")
     left_out = [name for name in judge.metrics() if name not in figures]
     if left_out and min(len(made), len(real)) < 2:
         click.echo(f"Left out, since a single example does not tell: {', '.join(left_out)}.", err=True)
     for path, why in (*made.report.skipped, *real.report.skipped):
         click.echo(f"skipped {path}: {why}", err=True)
+
+
+def brought_metrics(judge: Domain) -> dict[str, Metric]:
+    """The metrics that plugins bring for a domain, by the names of their rows. A name that is taken gets its
+    plugin's in front."""
+    from polydiff.domain import Metric
+    from polydiff.plugins.registry import get_registry
+
+    registry, taken = get_registry(), set(judge.metrics())
+    found: dict[str, Metric] = {}
+    for info in registry.serving("metric", judge.name):
+        made = registry.load(info)
+        if not isinstance(made, Metric):
+            better: Any = info.facts.get("better", "lower")
+            made = Metric(made, better, info.summary)
+        name = info.name if info.name not in taken else f"{registry.owner(info).owner}:{info.name}"
+        taken.add(name)
+        found[name] = Metric(_blamed(info, made), made.better, made.help)
+    return found
+
+
+def _blamed(info: ComponentInfo, metric: Metric) -> Callable[[Dataset, Dataset], float]:
+    """The metric as a function that raises PluginError where it fails."""
+    from polydiff.plugins.registry import get_registry
+
+    def measure(made: Dataset, real: Dataset) -> float:
+        with get_registry().blaming(info):
+            return metric(made, real)
+
+    return measure
+
+
+def _measured(metrics: Mapping[str, Metric], made: Dataset, real: Dataset) -> dict[str, float]:
+    """The figures of plugins; one that fails is named and left out, as a broken plugin stops no other."""
+    figures = {}
+    for name, metric in metrics.items():
+        try:
+            figures[name] = metric(made, real)
+        except PolydiffError as error:
+            click.echo(f"Left out {name}: {error}", err=True)
+    return figures
+
+
+def _domain_in(samples: Path) -> str:
+    """The domain of a folder of samples: as their records say, else that of the first file."""
+    from polydiff.dataset import METADATA
+    from polydiff.models.refs import domain_of
+    from polydiff.sampling.provenance import first_record
+
+    if not samples.is_dir():
+        raise UsageError(f"{samples}: no such folder of samples.")
+    record = first_record(samples)
+    if record is not None:
+        return record.domain
+    files = sorted(path for path in samples.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name not in METADATA]
+    if not files:
+        raise UsageError(
+            f"{samples}: no file to tell the domain by; name it: polydiff evaluate DOMAIN {samples}."
+        )
+    return domain_of(files[0])
 
 
 def _print(figures: Mapping[str, Any], known: Mapping[str, Metric]) -> None:
@@ -92,7 +159,9 @@ def _print(figures: Mapping[str, Any], known: Mapping[str, Metric]) -> None:
     echo_table(["FIGURE", "VALUE", "BETTER", "WHAT"], rows)
 
 
-def _print_gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> None:
+def _print_gated(
+    figures: Mapping[str, Any], gates: Mapping[str, Gate], brought: Mapping[str, Metric]
+) -> None:
     """Each figure beside that of real examples, and whether it passes its gate."""
     gated = _gated(figures, gates)
     rows = [
@@ -102,7 +171,7 @@ def _print_gated(figures: Mapping[str, Any], gates: Mapping[str, Gate]) -> None:
             _figure(figures.get(f"{name}_real", "")),
             str(gates[name]) if name in gates else "",
             ("yes" if gates[name].passed(value) else "NO") if name in gated else "",
-            gates[name].help if name in gates else "",
+            gates[name].help if name in gates else brought[name].help if name in brought else "",
         ]
         for name, value in figures.items()
         if name.removesuffix("_real") == name or name.removesuffix("_real") not in figures
@@ -129,11 +198,11 @@ def _draw(judge: Domain, made: Dataset, real: Dataset, path: Path) -> None:
 
 def _judge(name: str, samples: Path) -> Domain:
     """The domain with the configuration of a model: the one named, or the one that made the samples."""
+    from polydiff.models.made_by import read_config
     from polydiff.models.manifest import read_manifest
     from polydiff.models.refs import resolve
     from polydiff.plugins.registry import get_registry
     from polydiff.sampling.provenance import first_record
-    from polydiff.support.validate import validated
 
     registry = get_registry()
     ref = name
@@ -150,7 +219,7 @@ def _judge(name: str, samples: Path) -> Domain:
         judge: Domain = registry.domain(name)()
         return judge
     kind = registry.domain(manifest.domain)
-    judge = kind(validated(kind.Config, manifest.config, f"{ref}: config"))
+    judge = kind(read_config(kind, manifest, resolve(ref)))
     return judge
 
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
-    from polydiff.models.manifest import Manifest
+    from polydiff.conditions import ConditionSet
+    from polydiff.domain import Domain
+    from polydiff.models.refs import ModelFolder
 
 CONDITION, OPTION = "condition_", "option_"
 
@@ -24,12 +26,17 @@ class ModelCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ref = _first_argument(args, self.params)
-        if ref is not None:
-            from polydiff.models.refs import find_model
+        source = _value_of("--from", args) if ref is None else None
+        if source is not None:  # the file says of which domain it is
+            from polydiff.models.refs import domain_of
 
+            ref = domain_of(source)
+            args = [ref, *args]
+        if ref is not None:
             taken = {flag for param in self.params for flag in param.opts}
-            found = ctx.meta["model"] = find_model(ref)
-            ctx.meta["model_flags"] = model_flags(found.manifest, taken)
+            found, kind, conditions = _described(ref)
+            ctx.meta["model"] = found
+            ctx.meta["model_flags"] = model_flags(kind, conditions, taken)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -72,13 +79,24 @@ def _first_argument(args: Sequence[str], params: Sequence[click.Parameter]) -> s
     return None
 
 
-def model_flags(manifest: Manifest, taken: set[str]) -> list[click.Option]:
-    """One flag a condition and one an option of the domain. A flag that is taken gets a prefix."""
-    from polydiff.conditions import ConditionSet
-    from polydiff.plugins.registry import get_registry
+def _value_of(flag: str, args: Sequence[str]) -> str | None:
+    """What follows a flag on the command line, in either way of writing it.
 
+    >>> _value_of("--from", ["-n", "2", "--from", "a.wav"]), _value_of("--from", ["--from=a.wav"])
+    ('a.wav', 'a.wav')
+    """
+    for word, following in zip(args, [*args[1:], None], strict=True):
+        if word == flag:
+            return following
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+    return None
+
+
+def model_flags(kind: type[Domain], conditions: ConditionSet, taken: set[str]) -> list[click.Option]:
+    """One flag a condition and one an option of the domain. A flag that is taken gets a prefix."""
     flags = []
-    for condition in ConditionSet.model_validate(manifest.conditions):
+    for condition in conditions:
         option = condition.option()
         flag = _free(condition.name, taken, "--condition-")
         text = f"{option.help} Repeat it for several samples in turn."
@@ -91,8 +109,24 @@ def model_flags(manifest: Manifest, taken: set[str]) -> list[click.Option]:
                 metavar=option.metavar,
             )
         )
-    fields = get_registry().domain(manifest.domain).Options.model_fields
+    fields = kind.Options.model_fields
     return flags + [option_flag(name, field, taken) for name, field in fields.items()]
+
+
+def _described(ref: str) -> tuple[ModelFolder | None, type[Domain], ConditionSet]:
+    """A model, its domain and its conditions. Of a domain no model of which comes with its plugin there is no
+    model: its page is for those who train one."""
+    from polydiff.conditions import ConditionSet
+    from polydiff.models.refs import find_model
+    from polydiff.plugins.registry import get_registry
+
+    registry = get_registry()
+    if ref in {info.name for info in registry.domains()} and not registry.presets(ref):
+        untrained: type[Domain] = registry.domain(ref)
+        return None, untrained, untrained().conditions()
+    found = find_model(ref)
+    kind: type[Domain] = registry.domain(found.manifest.domain)
+    return found, kind, ConditionSet.model_validate(found.manifest.conditions)
 
 
 def option_flag(name: str, field: FieldInfo, taken: set[str]) -> click.Option:

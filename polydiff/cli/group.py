@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from polydiff import __version__
-from polydiff.cli.commands import COMMANDS, GROUP, help_page, plugin_commands
+from polydiff.cli.commands import COMMANDS, help_page, plugin_commands
 from polydiff.errors import PluginError, PolydiffError, UsageError, did_you_mean
 
 INTERRUPTED = 130
@@ -48,21 +48,23 @@ class LazyGroup(click.Group):
 
 
 def _plugin_command(name: str) -> click.Command | None:
-    from importlib.metadata import entry_points
-
     from polydiff.plugins.discovery import Broken, guarded
 
-    found = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    found = plugin_commands().get(name)
     if not found:
         return None
-    owners = [point.dist.name if point.dist else point.value for point in found.values()]
+    owners = [owner for owner, _ in found]
     if len(found) > 1:
         raise PluginError(
-            f"the command {name!r} is provided by both {owners[0]} and {owners[1]}: remove one."
+            f"the command {name!r} is provided by both {owners[0]} and {owners[1]}: "
+            f"switch one off with -p no:{owners[1]}."
         )
+    module, _, path = found[0][1].partition(":")
     try:
         with guarded(f"the command {name!r} of {owners[0]}", f"Update it: pip install -U {owners[0]}"):
-            command = next(iter(found.values())).load()
+            command: Any = importlib.import_module(module)
+            for attribute in path.split("."):
+                command = getattr(command, attribute)
     except Broken as error:
         raise PluginError(f"{error.cause}. {error.remedy}") from error
     if not isinstance(command, click.Command):
@@ -74,12 +76,19 @@ def _plugin_command(name: str) -> click.Command | None:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option("-p", "--plugin", "requests", multiple=True, metavar="NAME")
+@click.option(
+    "-p",
+    "--plugin",
+    multiple=True,
+    metavar="NAME",
+    is_eager=True,  # before --help and before the command is looked up: both depend on it
+    expose_value=False,
+    callback=lambda ctx, param, requests: _choose_plugins(requests),
+)
 @click.option("--strict", is_flag=True)
 @click.version_option(__version__, message="polydiff %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, requests: tuple[str, ...], strict: bool) -> None:
-    _choose_plugins(requests)
+def cli(ctx: click.Context, strict: bool) -> None:
     if strict and ctx.invoked_subcommand not in FOR_SICK_PLUGINS:
         from polydiff.plugins.registry import get_registry
 
@@ -92,7 +101,8 @@ def _choose_plugins(requests: tuple[str, ...]) -> None:
     """Put requests into the environment, so that processes that we start see the same plugins."""
     if not requests:
         return
-    from polydiff.plugins.registry import VARIABLE, get_registry
+    from polydiff.plugins import VARIABLE
+    from polydiff.plugins.registry import get_registry
 
     whole = [str(Path(word).absolute()) if word.endswith(".py") else word for word in requests]
     os.environ[VARIABLE] = ",".join([*filter(None, [os.environ.get(VARIABLE)]), *whole])

@@ -6,6 +6,7 @@ import csv
 import keyword
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -15,16 +16,39 @@ from polydiff.support.files import atomic_write
 TEMPLATES = Path(__file__).parent.parent / "templates"
 STAND_IN = "mydata"  # what the new name replaces in the template
 LABELS = ("cold", "average", "warm")
+HALF_A_DEGREE = 0.5
+
+
+class Kind(NamedTuple):
+    """A kind of plugin: the folder of its template, and what to try with it."""
+
+    template: str
+    next: tuple[str, ...]
+
+
+_TRAIN = ("polydiff train {name} --data data -o run", "polydiff sample run -n 8 --label warm")
+KINDS = {
+    "series": Kind("plugin", _TRAIN),
+    "product": Kind("product", _TRAIN),
+    "solver": Kind("solver", ("polydiff solvers --show {name} --steps 4",)),
+}
 
 
 @click.command()
 @click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="series",
+    show_default=True,
+    help="A domain of one component, of a product of two, or a solver.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to write. [polydiff-NAME]")
-def command(name: str, out: Path | None) -> None:
-    """Write a plugin package for a domain called NAME: lower-case letters, digits and _.
+def command(name: str, kind: str, out: Path | None) -> None:
+    """Write a plugin package for a domain, or a solver, called NAME: lower-case letters, digits and _.
 
-    The package works as it is, on time series in CSV files, with real data to try it on, and passes
-    polydiff's conformance suite. Make it yours from there; its README says how.
+    The package works as it is, a domain on CSV files with real data to try it on, and passes polydiff's
+    conformance suite. Make it yours from there; its README says how.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(f"{name!r} cannot name a domain: lower-case letters, digits and _, a letter first.")
@@ -33,31 +57,37 @@ def command(name: str, out: Path | None) -> None:
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another folder with -o.")
     with atomic_write(folder) as temporary:
-        write_package(temporary, name)
+        write_package(temporary, name, kind)
     click.echo(f"Wrote {folder}. Next:")
     for line in (
         f"cd {folder}",
         "pip install -e '.[test]'",
         "pytest",
-        f"polydiff train {name} --data data -o run",
-        "polydiff sample run -n 8 --label warm",
+        *(line.format(name=name) for line in KINDS[kind].next),
     ):
         click.echo(f"  {line}")
 
 
-def write_package(folder: Path, name: str) -> None:
-    """The template under another name, and the data as one CSV file a year."""
-    template = TEMPLATES / "plugin"
+def write_package(folder: Path, name: str, kind: str = "series") -> None:
+    """The template under another name, and for a domain the data as one CSV file a year."""
+    template = TEMPLATES / KINDS[kind].template
     for path in sorted(template.rglob("*")):
         if path.is_dir() or "__pycache__" in path.parts:
             continue
         target = folder / _renamed(str(path.relative_to(template)), name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_renamed(path.read_text(encoding="utf-8"), name), encoding="utf-8")
+    if kind == "solver":
+        return
+    averages = monthly_averages()
     for label, year, months in labelled_years():
+        lines = ["temperature", *months]
+        if kind == "product":
+            kinds = (anomaly(float(x) - mean) for x, mean in zip(months, averages, strict=True))
+            lines = ["temperature,kind", *(f"{x},{word}" for x, word in zip(months, kinds, strict=True))]
         target = folder / "data" / label / f"{year}.csv"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join(["temperature", *months]) + "\n", encoding="utf-8")
+        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def labelled_years() -> list[tuple[str, str, list[str]]]:
@@ -66,6 +96,21 @@ def labelled_years() -> list[tuple[str, str, list[str]]]:
         years = [(row[0], row[1:]) for row in list(csv.reader(file))[1:]]
     ranked = sorted(years, key=lambda item: sum(map(float, item[1])))
     return [(LABELS[3 * i // len(ranked)], year, months) for i, (year, months) in enumerate(ranked)]
+
+
+def monthly_averages() -> list[float]:
+    """The mean temperature of each month over all years."""
+    columns = zip(*(months for _, _, months in labelled_years()), strict=True)
+    return [sum(map(float, column)) / len(column) for column in columns]
+
+
+def anomaly(difference: float) -> str:
+    """What a month is, by how far it is from the average: half a degree makes the difference.
+
+    >>> anomaly(-0.7), anomaly(0.2), anomaly(2.0)
+    ('cool', 'usual', 'warm')
+    """
+    return "usual" if abs(difference) <= HALF_A_DEGREE else "cool" if difference < 0 else "warm"
 
 
 def _renamed(text: str, name: str) -> str:

@@ -57,7 +57,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--keep", metavar="REGION", help="The part of --from that stays; the rest is made.")
 @click.option("--redo", metavar="REGION", help="The part of --from that is made anew.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder, or file for one. [samples]")
-@click.option("--format", "suffix", metavar="SUFFIX", help="Kind of file, such as flac.")
+@click.option("--format", "suffix", metavar="SUFFIX", help="Kind of file: flac, ..., or a plugin's.")
 @click.option("--shard", type=Shard(), metavar="PART/PARTS", help="Make one share of the run, such as 0/4.")
 @click.option("--resume", is_flag=True, help="Skip what is finished in the folder.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
@@ -79,7 +79,8 @@ class Shard(click.ParamType[tuple[int, int]]):
 def command(model: ModelFolder, dry_run: bool, as_json: bool, **arguments: Any) -> int:
     """Make samples with MODEL: a domain (audio), a preset (audio/drums), a folder or hf://OWNER/NAME.
 
-    `polydiff sample MODEL --help` shows the flags that the model adds: its conditions and options.
+    `polydiff sample MODEL --help` shows the flags that the model adds: its conditions and options. With
+    --from FILE, MODEL may be left out: it is then the domain that reads the file.
     """
     from polydiff.cli.sample_run import SampleRun, Settings
     from polydiff.sampling.options import SamplingOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,10 +13,11 @@ import click
 
 from polydiff.cli.output import echo_json, echo_table
 from polydiff.cli.session import progress, set_threads, uninterrupted
-from polydiff.errors import UsageError, did_you_mean
+from polydiff.errors import UsageError
 from polydiff.model import Model, load
 from polydiff.models.refs import ModelFolder
 from polydiff.plugins.registry import get_registry
+from polydiff.sampling.export import Exporter, exporter_for
 from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.plan import Plan
 from polydiff.sampling.provenance import Provenance, first_record, manifest_path
@@ -118,6 +120,7 @@ class SampleRun:
     sheet: Path | None
     finished: tuple[int, ...] = ()
     trajectory: bool = False
+    exporter: Exporter | None = None
 
     @classmethod
     def prepare(cls, found: ModelFolder, options: SamplingOptions, own: Settings) -> SampleRun:
@@ -131,12 +134,13 @@ class SampleRun:
         whole = model.plan(options)
         part, parts = own.shard or (0, 1)
         plan = replace(whole, requests=whole.requests[part::parts])
-        folder, paths, sheet = _places(model, out, own.suffix, plan, own.shard)
+        suffix, exporter = _format(model, own.suffix)
+        folder, paths, sheet = _places(model, out, suffix, exporter, plan, own.shard)
         finished = _finished(plan, paths, own.resume)
         todo = replace(plan, requests=tuple(one for one in plan.requests if one[0] not in finished))
         if own.trajectory:
             todo = replace(todo, batch_size=1)
-        return cls(todo, paths, folder, sheet, finished, own.trajectory)
+        return cls(todo, paths, folder, sheet, finished, own.trajectory, exporter)
 
     def describe(self, as_json: bool) -> None:
         """What would be done."""
@@ -185,7 +189,7 @@ class SampleRun:
             path = self.paths[sample.provenance.index]
             held = sample.example if self.sheet and len(written) < SHEET_MOST else None
             with uninterrupted():
-                written.append(Written(path, sample.write(path), held))
+                written.append(Written(path, sample.write(path, self.exporter), held))
 
     def _stream(self) -> Iterator[Sample]:
         watcher = Watcher(self.plan.model.domain) if self.trajectory else None
@@ -246,16 +250,24 @@ def _default_folder(resume: bool) -> Path:
     return last if resume and number > 1 else folder
 
 
+def _format(model: Model, name: str | None) -> tuple[str | None, Exporter | None]:
+    """What `--format` asks for: a suffix, and the exporter if the domain does not write it itself."""
+    if name is None or (suffix := "." + name.lower().removeprefix(".")) in model.domain.suffixes:
+        return (None if name is None else suffix), None
+    exporter = exporter_for(model.domain.name, name, model.domain.suffixes)
+    return exporter.suffix, exporter
+
+
 def _places(
-    model: Model, out: Path, suffix: str | None, plan: Plan, shard: tuple[int, int] | None
+    model: Model,
+    out: Path,
+    suffix: str | None,
+    exporter: Exporter | None,
+    plan: Plan,
+    shard: tuple[int, int] | None,
 ) -> tuple[Path, dict[int, Path], Path | None]:
     """The folder, the file of each sample, and where the contact sheet goes."""
-    suffixes = model.domain.suffixes
-    if suffix is not None:
-        suffix = "." + suffix.lower().removeprefix(".")
-        if suffix not in suffixes:
-            hint = did_you_mean(suffix, suffixes)
-            raise UsageError(f"--format {suffix}: {model.domain.name} writes {' '.join(suffixes)}.{hint}")
+    suffixes = (exporter.suffix,) if exporter else model.domain.suffixes
     if out.suffix.lower() in suffixes:
         if len(plan) > 1:
             raise UsageError(
@@ -264,6 +276,11 @@ def _places(
         return out.parent, {plan.requests[0][0]: out}, None
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: not a folder.")
+    if re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", out.suffix.lower()) and not out.exists():
+        raise UsageError(
+            f"-o {out}: files of {model.domain.name} end in {' '.join(suffixes)}. "
+            "For a folder of that name, make it first."
+        )
     paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.requests}
     name = "contact.png" if shard is None else f"contact-{shard[0]}of{shard[1]}.png"
     return out, paths, out / name

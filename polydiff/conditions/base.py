@@ -12,6 +12,8 @@ from polydiff.errors import UsageError
 if TYPE_CHECKING:
     import click
 
+__all__ = ["ANY", "NAME_PATTERN", "BaseCondition", "Value"]
+
 Value = str | float | bool | dict[str, float] | None
 """A parsed value; None leaves the choice to the model."""
 

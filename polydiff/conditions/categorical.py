@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 from polydiff.conditions.base import BaseCondition, Value
 from polydiff.errors import did_you_mean
 
+__all__ = ["SHOWN_CHOICES", "Categorical"]
+
 SHOWN_CHOICES = 24
 """How many choices an error or a line of help lists."""
 

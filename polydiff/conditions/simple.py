@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from polydiff.conditions.base import BaseCondition, Value
 from polydiff.errors import did_you_mean
 
+__all__ = ["MaskCondition", "Real", "Text"]
+
 _OCTAVES = 7
 
 

@@ -33,6 +33,25 @@ from polydiff.engine.processes.base import Scaling, noise_ratio
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import per_sample
 
+__all__ = [
+    "LOG_SNR_RANGE",
+    "Combine",
+    "Cond",
+    "Denoiser",
+    "Mask",
+    "Network",
+    "Processes",
+    "State",
+    "c_noise",
+    "coefficients",
+    "from_eps",
+    "from_flow",
+    "from_score",
+    "from_v",
+    "parts",
+    "precondition",
+]
+
 State = dict[str, Tensor]
 Mask = Mapping[str, Tensor]
 Cond = Mapping[str, Tensor]

@@ -21,6 +21,26 @@ from torch import Tensor
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError, did_you_mean
 
+__all__ = [
+    "ALIGN_YOUR_STEPS",
+    "FEW_STEPS",
+    "GRIDS",
+    "SIGMA_MAX",
+    "SIGMA_MIN",
+    "custom",
+    "exponential",
+    "karras",
+    "listed",
+    "noise_level",
+    "quadratic",
+    "repaint",
+    "restart",
+    "sigmoid",
+    "starts_at_noise",
+    "uniform_log_snr",
+    "uniform_t",
+]
+
 #: sigma / alpha at which a grid in the noise level aims: 0.2 % of the data's deviation
 SIGMA_MIN = 0.002
 #: sigma / alpha beyond which a grid places no node but the first: noise, for unit variance

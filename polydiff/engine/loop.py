@@ -29,6 +29,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, Table, live
 from polydiff.errors import UsageError
 
+__all__ = ["Callback", "Finish", "Made", "Run", "finish", "move", "sample", "start", "step", "unaliased"]
+
 
 @dataclass(frozen=True, eq=False)
 class Run:

@@ -14,6 +14,17 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Level, Levels, Row, Table, renoise
 from polydiff.errors import UsageError
 
+__all__ = [
+    "LOWEST_LAMBDA",
+    "SHORTEST_STEP",
+    "Node",
+    "churned",
+    "fill_table",
+    "nodes_at",
+    "steps_of",
+    "with_levels",
+]
+
 #: below this sigma is 10,000 alpha, and x / alpha would leave too few digits of x̂0 in float32
 LOWEST_LAMBDA = -math.log(1e4)
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+__all__ = ["Seeds", "as_seeds", "derived_seed", "noise", "philox", "stream_id", "uniform"]
+
 #: one integer a sample, or an int64 tensor (B,)
 Seeds = int | Sequence[int] | Tensor
 

@@ -6,6 +6,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+__all__ = [
+    "UNIFORM_WEIGHTS",
+    "Curve",
+    "exponential_weights",
+    "gauss_points",
+    "lagrange",
+    "polynomial_weights",
+]
+
 # Adams-Bashforth weights of order 1 to 4 for equal steps
 UNIFORM_WEIGHTS = (
     (1.0,),

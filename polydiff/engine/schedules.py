@@ -23,6 +23,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+__all__ = ["EDM", "SCHEDULES", "VE", "Cosine", "LinearVP", "RectifiedFlow", "Schedule", "Shifted", "shifted"]
+
 
 class Schedule(Protocol):
     """What every schedule answers; see the module for the meaning of the four functions."""

@@ -12,6 +12,19 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+__all__ = [
+    "centred",
+    "either",
+    "filled",
+    "inner",
+    "linear_combination",
+    "masked",
+    "mean_over_real",
+    "per_sample",
+    "real_count",
+    "superposed",
+]
+
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """(B,) float64 scalars shaped and cast to multiply a (B, ...) tensor."""

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from polydiff.errors import UsageError
 
+__all__ = ["VERSION", "Level", "Levels", "Row", "Table", "live", "renoise", "trimmed"]
+
 VERSION = 1
 
 

@@ -15,6 +15,8 @@ from polydiff.domain import Metric
 from polydiff.evaluation import scores
 from polydiff.evaluation.judges import Judge
 
+__all__ = ["EvaluatedSet", "EvaluatedSets", "judge_metrics", "like_samples", "real_sides"]
+
 Array = NDArray[Any]
 Better = Literal["lower", "higher"]
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from polydiff.evaluation.judges import Choices, Judge, JudgeKind
 
+__all__ = ["JudgeTraining", "drawn", "in_rounds", "sharpen", "train_judge"]
+
 #: examples, already loaded, and a generator of random numbers, to the arguments of the network
 Inputs = Callable[[Sequence[Any], np.random.Generator], tuple[Tensor, ...]]
 Index = NDArray[np.intp]

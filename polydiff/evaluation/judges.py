@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from polydiff.errors import UsageError
 from polydiff.support.files import atomic_write
 
+__all__ = ["Choices", "Judge", "JudgeKind", "stacked"]
+
 ABOUT, WEIGHTS = "judge.json", "weights.safetensors"
 Choices = dict[str, tuple[str, ...]]
 

@@ -7,6 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "Array",
+    "am_score",
+    "conditional_entropy",
+    "frechet_distance",
+    "inception_score",
+    "marginal_entropy",
+    "modified_inception_score",
+    "nearest_distances",
+]
+
 Array = NDArray[Any]
 _BLOCK = 512  # rows at a time, so that distances between large sets fit into memory
 

@@ -68,6 +68,7 @@ class Manifest(Strict):
 
     schema_version: int = SCHEMA_VERSION
     domain: str
+    plugin: str = ""  # the distribution that brings the domain, or the module where there is none
     plugin_version: str = ""
     polydiff_version: str = ""
     config: dict[str, Any] = Field(default_factory=dict)

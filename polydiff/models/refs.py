@@ -10,6 +10,7 @@ from polydiff.models.manifest import MANIFEST, TABLES, WEIGHTS, Manifest, read_m
 from polydiff.plugins.registry import get_registry
 
 HUB = "hf://"
+HEAD = 4096  # bytes of a file by which its domain is guessed
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,23 @@ def resolve(ref: str | Path) -> Path:
         raise UsageError(f"{text}: no such model folder, and no plugin brings a domain {domain!r}.")
     registry.domain_info(text)  # raises, and says what there is
     raise UsageError(f"{text}: no such model.")
+
+
+def domain_of(path: str | Path) -> str:
+    """The domain of a file or folder, as plugins see it or its suffix says. Raises UsageError in one line
+    where it is not there, or where no domain, or more than one, can read it."""
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file.")
+    head = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    found = get_registry().guess_domain(str(path), head)
+    if found is None:
+        known = ", ".join(info.name for info in get_registry().domains()) or "none"
+        raise UsageError(f"{path}: no domain can read it. Installed: {known}.")
+    return found
 
 
 def _from_hub(ref: str) -> Path:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+__all__ = ["ConditionEmbedding", "NoiseEmbedding", "sinusoids"]
+
 
 def sinusoids(values: Tensor, width: int, longest: float = 1000.0) -> Tensor:
     """Sines and cosines of (...,) values at wavelengths from 2 pi to 2 pi `longest`: (..., width)."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from polydiff.nn.embeddings import ConditionEmbedding, NoiseEmbedding, sinusoids
 
+__all__ = ["Attention", "Block", "NoiseFilter", "SequenceTransformer", "rotary_angles", "rotate"]
+
 
 def rotary_angles(length: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (length, width) for `rotate`; width is that of one head."""

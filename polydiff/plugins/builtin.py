@@ -63,6 +63,13 @@ _PARTS = {
             "fixed": ("Fixed", "Carried along, never noised"),
         },
     ),
+    "weighting": (
+        "polydiff.training.weighting",
+        {
+            "edm": ("edm", "Every level counts alike for the network's own output"),
+            "min_snr": ("min_snr", "The loss on the noise, clean levels held down"),
+        },
+    ),
     "guidance": (
         "polydiff.engine.guidance",
         {

@@ -8,16 +8,18 @@ plugins provide is an error that names both.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from polydiff.errors import PluginError, UsageError, did_you_mean
 from polydiff.plugins.discovery import Broken, guarded
 from polydiff.plugins.manager import Info, PluginRecord
-from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
+from polydiff.spec import CommandInfo, ComponentInfo, DomainInfo, PresetInfo
 
-T = TypeVar("T", DomainInfo, ComponentInfo, PresetInfo)
+T = TypeVar("T", DomainInfo, ComponentInfo, PresetInfo, CommandInfo)
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,29 @@ class Catalogue:
     def domain(self, name: str) -> Any:
         """The Domain class: imports what the domain needs. Raises PluginError with the cause."""
         info = self.domain_info(name)
-        found = self._load(info)
+        found = self.load(info)
         stated = getattr(found, "name", None)
         if not isinstance(found, type) or stated != info.name:
             what = f"calls itself {stated!r}" if isinstance(found, type) else "is not a class"
             raise PluginError(f"domain {info.name}: its factory {info.factory} {what}. Mend the plugin.")
+        return found
+
+    def readers(self, path: str | Path) -> list[str]:
+        """The domains that read files of that suffix, or folders where it is one; those that also write the
+        suffix go first, and the others are asked only where there is none."""
+        path, suffix = Path(path), Path(path).suffix.lower()
+        writers = [info.name for info in self.domains() if suffix in info.suffixes]
+        if writers and not path.is_dir():
+            return writers
+        found = []
+        for info in self.domains():
+            try:
+                kind = self.domain(info.name)
+            except PluginError:
+                continue
+            folders, also = getattr(kind, "reads_folders", False), getattr(kind, "also_reads", ())
+            if folders if path.is_dir() else suffix in also:
+                found.append(info.name)
         return found
 
     def presets(self, domain: str | None = None) -> tuple[PresetInfo, ...]:
@@ -121,7 +141,41 @@ class Catalogue:
 
     def component(self, kind: str, name: str) -> Any:
         """The object itself, a function or a class. Raises UsageError, PluginError."""
-        return self._load(self.component_info(kind, name))
+        return self.load(self.component_info(kind, name))
+
+    def serving(self, kind: str, domain: str) -> tuple[ComponentInfo, ...]:
+        """The newest version of each component of a kind that serves a domain: of those whose fact "domain"
+        names it, among others maybe, or which have no such fact."""
+        newest: dict[tuple[str, str], ComponentInfo] = {}
+        for entry in self._of(ComponentInfo):
+            info, key = entry.info, (entry.key, entry.info.name)
+            if info.kind != kind or domain not in info.facts.get("domain", domain).split():
+                continue
+            if key not in newest or newest[key].version < info.version:
+                newest[key] = info
+        return tuple(newest.values())
+
+    def viewer_for(self, preview: str) -> Any | None:
+        """The viewer for a kind of preview (`DomainInfo.previews`), a function from examples and titles to an
+        HTML page; None where no plugin has one. Raises PluginError."""
+        known = {info.name for info in self.components("viewer")}
+        return self.component("viewer", preview) if preview in known else None
+
+    @contextmanager
+    def blaming(self, info: ComponentInfo) -> Iterator[None]:
+        """Turn whatever a component raises while it works into a PluginError that names it and its remedy;
+        what it says of its input, as a UsageError, passes."""
+        try:
+            with guarded(f"the {info.kind} {info.name}", remedy(self.owner(info).distribution)):
+                yield
+        except Broken as error:
+            if isinstance(error.__cause__, UsageError):
+                raise error.__cause__ from None
+            raise PluginError(f"{error.cause}. {error.remedy}") from error
+
+    def commands(self) -> tuple[CommandInfo, ...]:
+        """The commands that plugins bring, those of broken ones too."""
+        return tuple(entry.info for entry in self._of(CommandInfo))
 
     def collisions(self) -> tuple[str, ...]:
         """A line for every name that more than one plugin claims."""
@@ -132,6 +186,8 @@ class Catalogue:
                 key = f"domain {info.name}", f"{{owner}}:{info.name}"
             elif isinstance(info, PresetInfo):
                 key = f"preset {info.ref}", f"{info.domain}/{{owner}}:{info.name}"
+            elif isinstance(info, CommandInfo):
+                key = f"command {info.name}", ""
             else:
                 key = f"{info.kind} {info.full_name}", f"{{owner}}:{info.full_name}"
             groups.setdefault(key, []).append(entry)
@@ -154,12 +210,14 @@ class Catalogue:
 
     def _clash(self, what: str, full: str, entries: list[Entry[T]]) -> str:
         first, second = (self._records[entry.key] for entry in entries[:2])
+        either = f"write {full.format(owner=first.owner)}, or " if full else ""
         return (
             f"the {what} is provided by both {first.owner} and {second.owner}: "
-            f"write {full.format(owner=first.owner)}, or switch one off with -p no:{second.name}."
+            f"{either}switch one off with -p no:{second.name}."
         )
 
-    def _load(self, info: DomainInfo | ComponentInfo) -> Any:
+    def load(self, info: DomainInfo | ComponentInfo) -> Any:
+        """What a description stands for, imported. Raises PluginError with the cause."""
         if not isinstance(info.factory, str):
             return info.factory
         module, _, path = info.factory.partition(":")

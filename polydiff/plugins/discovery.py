@@ -15,8 +15,10 @@ from pathlib import Path
 from types import ModuleType
 
 from polydiff.errors import PluginError
+from polydiff.spec import CommandInfo
 
-GROUP = "polydiff.plugins"
+GROUP, COMMANDS = "polydiff.plugins", "polydiff.commands"
+"""Groups of entry points: light modules of plugins, and commands."""
 
 
 class Broken(Exception):
@@ -113,13 +115,15 @@ def _applies(marker: str) -> bool:
 
 @dataclass(frozen=True)
 class PluginEntry:
-    """One entry point of the group `polydiff.plugins` and the distribution that declares it."""
+    """One entry point of the group `polydiff.plugins` and the distribution that declares it. The first holds
+    the distribution's commands; where there are only those, it has no module and the distribution's name."""
 
     name: str
     module: str
     distribution: str
     version: str
     requires: tuple[str, ...]
+    commands: tuple[CommandInfo, ...] = ()
 
 
 def installed() -> list[PluginEntry]:
@@ -128,10 +132,17 @@ def installed() -> list[PluginEntry]:
     for distribution in importlib.metadata.distributions():
         try:
             name = distribution.name
-            points = [point for point in distribution.entry_points if point.group == GROUP]
+            points = [point for point in distribution.entry_points if point.group in (GROUP, COMMANDS)]
             requires = tuple(distribution.requires or ()) if points else ()
             version = distribution.version if points else ""
-            entries = [PluginEntry(point.name, point.value, name, version, requires) for point in points]
+            commands = tuple(CommandInfo(p.name, p.value) for p in points if p.group == COMMANDS)
+            modules = [(point.name, point.value) for point in points if point.group == GROUP]
+            if commands and not modules:
+                modules = [(name, "")]
+            entries = [
+                PluginEntry(own, module, name, version, requires, () if i else commands)
+                for i, (own, module) in enumerate(modules)
+            ]
         except Exception:
             continue
         if name:

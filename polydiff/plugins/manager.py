@@ -16,9 +16,9 @@ from polydiff import hookspecs
 from polydiff.errors import did_you_mean
 from polydiff.hookspecs import API_VERSION
 from polydiff.plugins.discovery import Broken, check_requirements, guarded
-from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
+from polydiff.spec import CommandInfo, ComponentInfo, DomainInfo, PresetInfo
 
-Info = DomainInfo | ComponentInfo | PresetInfo
+Info = DomainInfo | ComponentInfo | PresetInfo | CommandInfo
 LISTINGS: dict[str, type] = {
     "polydiff_domains": DomainInfo,
     "polydiff_components": ComponentInfo,
@@ -44,6 +44,17 @@ class PluginRecord:
     def owner(self) -> str:
         """The name that tells its parts from those of another plugin."""
         return self.distribution or self.name
+
+
+def several(result: Any) -> tuple[Any, ...]:
+    """What a hook returned as a tuple: nothing, one thing alone, or many.
+
+    >>> several(None), several("one"), several(iter("ab"))
+    ((), ('one',), ('a', 'b'))
+    """
+    if result is None:
+        return ()
+    return tuple(result) if isinstance(result, Iterable) and not isinstance(result, str) else (result,)
 
 
 class Manager(pluggy.PluginManager):
@@ -88,9 +99,7 @@ class Manager(pluggy.PluginManager):
         for implementation in self.implementations(hook):
             if implementation.plugin is not plugin:
                 continue
-            result = self.call(hook, implementation, {}, advice)
-            items = () if result is None else result
-            for item in items if isinstance(items, Iterable) else (items,):
+            for item in several(self.call(hook, implementation, {}, advice)):
                 if not isinstance(item, expected):
                     kind = type(item).__name__
                     raise Broken(f"{hook}() returned a {kind}", f"Return {expected.__name__} objects.")

@@ -18,9 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from polydiff import __version__
-from polydiff.errors import PluginError, did_you_mean
+from polydiff.errors import PluginError, UsageError, did_you_mean
 from polydiff.hookspecs import API_VERSION, hookimpl
-from polydiff.plugins import builtin
+from polydiff.plugins import NO, VARIABLE, builtin
 from polydiff.plugins.catalogue import Catalogue, Entry, remedy, why
 from polydiff.plugins.discovery import (
     Broken,
@@ -31,15 +31,10 @@ from polydiff.plugins.discovery import (
     import_plugin,
     installed,
 )
-from polydiff.plugins.manager import LISTINGS, Info, Manager, PluginRecord
+from polydiff.plugins.manager import LISTINGS, Info, Manager, PluginRecord, several
 from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo, RunInfo
 
 log = logging.getLogger("polydiff")
-
-VARIABLE = "POLYDIFF_PLUGINS"
-"""Environment variable: requests as `-p` takes them, separated by commas."""
-
-NO = "no:"
 
 
 class Registry(Catalogue):
@@ -58,7 +53,9 @@ class Registry(Catalogue):
         self._admit("polydiff", PluginRecord("polydiff", "polydiff", __version__), lambda: builtin)
         for found in installed():
             record = PluginRecord(found.name, found.distribution, found.version)
-            self._admit(f"{found.distribution}:{found.name}", record, partial(_import, found))
+            key = f"{found.distribution}:{found.name}"
+            if self._admit(key, record, partial(_import, found)).status != "off":
+                self._entries += [Entry(key, command) for command in found.commands]
         for request in requests:
             if not request.startswith(NO):
                 self._request(request)
@@ -151,9 +148,14 @@ class Registry(Catalogue):
         return result
 
     def guess_domain(self, path: str, head: bytes) -> str | None:
-        """The domain that some plugin sees in a file, given its first bytes."""
-        result: str | None = self._first("polydiff_guess_domain", path=path, head=head)
-        return result
+        """The domain that reads a file: the one that plugins see in its name and first bytes, else the one
+        that has its suffix; of a folder, the one that reads folders. None where there is none; UsageError
+        where there are several."""
+        answers = self._ask("polydiff_guess_domain", path=path, head=head)
+        found = sorted({name for answer in answers for name in several(answer)}) or self.readers(path)
+        if len(found) > 1:
+            raise UsageError(f"{path}: {' and '.join(found)} can read it; say which is meant.")
+        return found[0] if found else None
 
     def run(self, run: RunInfo) -> Any:
         """Execute a run inside the plugins' wrappers."""
@@ -161,7 +163,7 @@ class Registry(Catalogue):
 
     def callbacks(self, run: RunInfo) -> list[Callable[..., None]]:
         """The callbacks of all plugins for one run: asked for once, then called as plain functions."""
-        return [callback for found in self._ask("polydiff_callbacks", run=run) for callback in found or ()]
+        return [callback for found in self._ask("polydiff_callbacks", run=run) for callback in several(found)]
 
     def finished(self, run: RunInfo, outputs: Iterable[str]) -> None:
         """Tell every plugin that a run is over."""
@@ -187,6 +189,8 @@ class Registry(Catalogue):
 
 def _import(entry: PluginEntry) -> Any:
     check_requirements(entry.requires)
+    if not entry.module:  # it brings commands alone
+        return SimpleNamespace(polydiff_api=API_VERSION)
     return import_plugin(entry.module, remedy(entry.distribution))
 
 

@@ -15,6 +15,7 @@ from polydiff.engine.denoisers import Cond, Denoiser, State
 from polydiff.engine.ode.encoding import encode
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.models.processes import processes_of
 from polydiff.plugins.registry import get_registry
 from polydiff.runtime.captured import finish_for
 from polydiff.runtime.requests import Request, alone, sample_jobs
@@ -111,7 +112,7 @@ class Plan:
         """What the engine is told of all samples."""
         return {
             "denoiser": watched(self.denoiser, watch) if watch else self.denoiser,
-            "processes": self.model.domain.processes(),
+            "processes": processes_of(self.model.domain),
             "schedule": self.model.schedule,
             "table": self.table,
             "device": self.device,
@@ -146,7 +147,7 @@ class Plan:
         """The source as the state of the table's first time: its noise is that of the state."""
         domain, schedule = self.model.domain, self.model.schedule
         first = torch.tensor([self.table.rows[0].t], dtype=torch.float64)
-        processes, init = domain.processes(), domain.init(request)
+        processes, init = processes_of(domain), domain.init(request)
         return {
             name: processes[name].noiseless(init[name][None], first, schedule)[0]
             for name in domain.shapes(request)
@@ -163,11 +164,11 @@ class Plan:
             noises = []
             for end in known or ends_of(domain, request):
                 state = {name: x[None].to(self.device) for name, x in end.items()}
-                noise = encode(denoiser, domain.processes(), self.model.schedule, state, None, batched)
+                noise = encode(denoiser, processes_of(domain), self.model.schedule, state, None, batched)
                 noises.append({name: x[0].cpu() for name, x in noise.items()})
             self._encoded_ends[key] = (noises[0], domain.paired(*noises))
         a, b = self._encoded_ends[key]
-        processes = domain.processes()
+        processes = processes_of(domain)
         return {
             name: processes[name].between(a[name], b[name], request.share) for name in domain.shapes(request)
         }

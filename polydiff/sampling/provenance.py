@@ -16,7 +16,7 @@ from polydiff.support.files import atomic_write
 from polydiff.support.validate import validated
 
 # Fields that say where and how a sample was computed, not which sample it is.
-_INCIDENTAL = {"model", "batch_size", "device", "threads", "versions", "notes", "file", "sha256"}
+_INCIDENTAL = {"model", "batch_size", "device", "threads", "versions", "notes", "file", "sha256", "exporter"}
 
 
 class Source(Strict):
@@ -64,6 +64,7 @@ class Provenance(Strict):
     notes: tuple[str, ...] = ()
     file: str = ""
     sha256: str = ""
+    exporter: str = ""  # the plugin's component that wrote the file, if not the domain
 
     def write(self, path: str | Path) -> None:
         """Write the record as JSON, whole or not at all; the rows of the table take a line each."""

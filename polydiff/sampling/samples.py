@@ -12,6 +12,7 @@ from typing import Any, overload
 from polydiff.dataset import Dataset, checked
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.sampling.export import Exporter
 from polydiff.sampling.provenance import Provenance, manifest_path
 from polydiff.support.files import atomic_write, sha256
 
@@ -35,21 +36,24 @@ class Sample:
         asked = " ".join(_short(value) for value in self.provenance.conditions.values() if value is not None)
         return f"{asked} · seed {self.seed}".removeprefix(" · ")
 
-    def save(self, path: str | Path) -> list[str]:
-        """Write the file and, beside it, `path`.json with the provenance. Returns the domain's notes."""
-        return list(self.write(path).notes[len(self.provenance.notes) :])
+    def save(self, path: str | Path, exporter: Exporter | None = None) -> list[str]:
+        """Write the file and, beside it, `path`.json with the provenance. Returns the notes of the domain, or
+        of the exporter that writes in its stead."""
+        return list(self.write(path, exporter).notes[len(self.provenance.notes) :])
 
-    def write(self, path: str | Path) -> Provenance:
+    def write(self, path: str | Path, exporter: Exporter | None = None) -> Provenance:
         """As `save`, and returns the record as it was written."""
         path = Path(path)
-        if path.suffix.lower() not in self.domain.suffixes:
+        if exporter is None and path.suffix.lower() not in self.domain.suffixes:
             hint = did_you_mean(path.suffix, self.domain.suffixes)
             raise UsageError(
                 f"{path}: {self.domain.name} samples are written as {' '.join(self.domain.suffixes)}.{hint}"
             )
         with atomic_write(path) as temporary:
-            notes = self.domain.save(self.example, temporary)
+            notes = (exporter.write if exporter else self.domain.save)(self.example, temporary)
         facts = {"file": path.name, "sha256": sha256(path), "notes": (*self.provenance.notes, *notes)}
+        if exporter:
+            facts["exporter"] = exporter.info.full_name
         record = self.provenance.model_copy(update=facts)
         record.write(manifest_path(path))
         return record

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from polydiff.errors import PolydiffError
 
+__all__ = ["atomic_write", "disk_errors", "sha256", "sweep"]
+
 _TEMPORARY = ".writing-"
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+__all__ = ["pad_examples"]
+
 
 def pad_examples(examples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Examples (N, ...) padded with zeros to a batch (B, longest N, ...), and the mask (B, longest N), bool,

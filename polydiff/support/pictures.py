@@ -12,6 +12,8 @@ from polydiff.errors import PolydiffError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["contact_sheet", "new_figure", "to_png"]
+
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty matplotlib figure of so many inches that no global list holds on to."""

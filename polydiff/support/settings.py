@@ -14,6 +14,16 @@ from typing import Any
 
 from polydiff.errors import UsageError, did_you_mean
 
+__all__ = [
+    "PREFIX",
+    "Settings",
+    "check_sections",
+    "from_assignments",
+    "from_file",
+    "from_variables",
+    "merged",
+]
+
 PREFIX = "POLYDIFF_"
 
 Settings = dict[str, Any]

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from polydiff.errors import UsageError
 
+__all__ = ["Span", "complement", "parse"]
+
 Span = tuple[float, float]
 _PLACE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?")
 _SLACK = 1e-3  # seconds that a rounded time may pass the end

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from polydiff.errors import UsageError, did_you_mean
 
+__all__ = ["M", "one_line", "validated"]
+
 M = TypeVar("M", bound=BaseModel)
 
 

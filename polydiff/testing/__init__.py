@@ -6,9 +6,11 @@
         domain = "mine"
         data = Path(__file__).parent / "data"
 
-is a plugin's whole conformance test. Each failure says which clause of the contract broke and what to do.
+is a plugin's whole conformance test, as `SolverSuite` is that of a solver. Each failure
+says which clause of the contract broke and what to do.
 """
 
+from polydiff.testing.solvers import SolverSuite
 from polydiff.testing.suite import DomainSuite
 
-__all__ = ["DomainSuite"]
+__all__ = ["DomainSuite", "SolverSuite"]

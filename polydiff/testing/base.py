@@ -12,6 +12,9 @@ import pytest
 from polydiff.dataset import Dataset
 from polydiff.plugins.registry import get_registry
 from polydiff.testing.subject import Subject
+from polydiff.testing.words import clause
+
+__all__ = ["EXAMPLES", "Clauses"]
 
 EXAMPLES = 16  # as many of a dataset are looked at
 
@@ -34,6 +37,13 @@ class Clauses:
         found = get_registry().domain(self.domain).dataset(self.data)
         places = np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)
         return Dataset([found[int(i)] for i in places])
+
+    def test_smoke(self, subject: Subject) -> None:
+        with clause(
+            "the network runs once",
+            "make network() take a batch of encode()'s: forward(x, c_noise, mask, cond) -> the state.",
+        ) as c:
+            c.require(not subject.fault, subject.fault)
 
     @pytest.fixture
     def subject(self) -> Subject:

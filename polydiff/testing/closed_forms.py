@@ -29,6 +29,22 @@ from polydiff.engine.processes import Fixed, Gaussian, Process
 from polydiff.engine.schedules import SCHEDULES, RectifiedFlow, Schedule, shifted
 from polydiff.engine.table import Table
 
+__all__ = [
+    "ALL_SCHEDULES",
+    "ALL_SOLVERS",
+    "PROCESSES",
+    "SINGLESTEP",
+    "SOLVER_ORDERS",
+    "STOCHASTIC",
+    "Mixture",
+    "finish",
+    "gaussian",
+    "mixture",
+    "named",
+    "scalar",
+    "times_at",
+]
+
 #: every schedule that ships, with its default parameters, and one that is shifted
 ALL_SCHEDULES: dict[str, Schedule] = {name: make() for name, make in SCHEDULES.items()}
 ALL_SCHEDULES["shifted"] = shifted(RectifiedFlow(), 3.0)

@@ -9,9 +9,12 @@ import torch
 
 from polydiff.domain import Domain, SampleRequest
 from polydiff.errors import UsageError
+from polydiff.models.processes import processes_of
 from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import Clause, clause
+
+__all__ = ["CodecClauses"]
 
 
 def _near(c: Clause, domain: Domain, a: Any, b: Any) -> None:
@@ -71,7 +74,9 @@ class CodecClauses(Clauses):
             "states are float32 (batch, nodes, ...) with a process each",
             "return float32 tensors, batch first, under the names that processes() has.",
         ) as c:
-            c.require(state.keys() == domain.processes().keys(), f"{list(state)}, {list(domain.processes())}")
+            c.require(
+                state.keys() == processes_of(domain).keys(), f"{list(state)}, {list(processes_of(domain))}"
+            )
             for name, x in state.items():
                 c.require(x.dtype == torch.float32, f"{name} is {x.dtype}")
                 c.require(x.dim() >= 2 and len(x) == 4, f"{name} is {tuple(x.shape)}")
@@ -83,7 +88,7 @@ class CodecClauses(Clauses):
 
     def test_unit_variance(self, subject: Subject) -> None:
         state, mask = subject.domain.encode(subject.examples)
-        for name, process in subject.domain.processes().items():
+        for name, process in processes_of(subject.domain).items():
             if process.linear:
                 with clause("inside, variance is about one", "scale in encode and decode.") as c:
                     real = state[name][mask[name]] if name in mask else state[name]
@@ -102,7 +107,7 @@ class CodecClauses(Clauses):
         with clause(
             "shapes(request) are those of encoded data", "return (nodes, features) without the batch."
         ) as c:
-            drawn = [name for name, p in domain.processes().items() if not p.passive]
+            drawn = [name for name, p in processes_of(domain).items() if not p.passive]
             free = domain.shapes(SampleRequest(options=subject.kind.Options()))
             c.require(set(free) == set(drawn), f"shapes for {sorted(free)}, drawn are {sorted(drawn)}")
             state = domain.encode([example])[0]

@@ -27,6 +27,23 @@ from polydiff.engine.processes.quaternions import exp, to_matrix
 from polydiff.engine.processes.torus import wrap
 from polydiff.engine.schedules import Schedule
 
+__all__ = [
+    "ANGLES",
+    "CHANCES",
+    "PLACES",
+    "POSES",
+    "SHAPES",
+    "SPACES",
+    "WEIGHTS",
+    "WIDTH",
+    "Law",
+    "chi_squared",
+    "igso3_cdf",
+    "igso3_density",
+    "part_of",
+    "wrapped_density",
+]
+
 #: the components that a Law may have, and the shape of one node in each
 SPACES: dict[str, Process] = {
     "place": Gaussian(),

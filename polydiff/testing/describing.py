@@ -14,6 +14,8 @@ from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import clause
 
+__all__ = ["HEAVY", "DescribingClauses"]
+
 HEAVY = ("torch", "numpy", "pydantic", "scipy", "matplotlib", "rich")
 
 

@@ -11,6 +11,8 @@ import torch
 
 from polydiff.domain import Domain
 
+__all__ = ["sample_in_new_process"]
+
 _CODE = """
 import sys, importlib, torch, polydiff
 from polydiff.plugins.registry import get_registry

@@ -9,6 +9,8 @@ from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject
 from polydiff.testing.words import clause
 
+__all__ = ["PNG", "JudgingClauses"]
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

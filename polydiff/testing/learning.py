@@ -8,16 +8,19 @@ import torch
 
 from polydiff.engine.denoisers import precondition
 from polydiff.engine.schedules import EDM
+from polydiff.models.processes import processes_of
 from polydiff.testing.subject import Subject
 from polydiff.training.loop import TrainingConfig, fit, make_accelerator
 from polydiff.training.objective import Objective
+
+__all__ = ["DRAWS", "learn_four"]
 
 DRAWS = 8  # of noise levels and noise, over which the loss is a mean
 
 
 def learn_four(subject: Subject, steps: int, folder: Path) -> tuple[float, float]:
     """The loss on four examples, at the same noise levels and noise, before and after training on them."""
-    batch, processes, schedule = subject.batch(4), subject.domain.processes(), EDM()
+    batch, processes, schedule = subject.batch(4), processes_of(subject.domain), EDM()
     config = TrainingConfig(
         steps=steps,
         batch_size=4,

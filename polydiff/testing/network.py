@@ -7,17 +7,21 @@ import torch
 
 from polydiff.engine.denoisers import c_noise, precondition
 from polydiff.engine.schedules import EDM
+from polydiff.models.processes import processes_of
 from polydiff.testing.base import Clauses
 from polydiff.testing.subject import Subject, padded
 from polydiff.testing.words import clause
+
+__all__ = ["NetworkClauses"]
 
 
 class NetworkClauses(Clauses):
     """Finite everywhere, sees its conditions, ignores padding."""
 
     def test_network(self, subject: Subject) -> None:
+        subject.needs_network()
         x, mask, cond = subject.batch(2)
-        network, schedule, processes = subject.domain.network(), EDM(), subject.domain.processes()
+        network, schedule, processes = subject.domain.network(), EDM(), processes_of(subject.domain)
         for t in (0.0, 1e-5, 0.01, 0.3, 1.0):
             times = torch.full((2,), t, dtype=torch.float64)
             with clause(
@@ -38,6 +42,7 @@ class NetworkClauses(Clauses):
                 c.require(all(v.isfinite().all() for v in x0_hat.values()), "x̂0 is not finite")
 
     def test_conditions_matter(self, subject: Subject) -> None:
+        subject.needs_network()
         conditions = subject.domain.conditions()
         if not len(conditions):
             pytest.skip("the domain has no conditions")
@@ -53,6 +58,7 @@ class NetworkClauses(Clauses):
                 c.require(not same, f"the output does not depend on {name}")
 
     def test_masks(self, subject: Subject) -> None:
+        subject.needs_network()
         if "variable" not in subject.kind.capabilities:
             pytest.skip("sizes do not differ in this domain")
         x, _, cond = subject.batch(1)

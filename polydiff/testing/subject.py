@@ -5,18 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from polydiff.dataset import Dataset
 from polydiff.domain import Domain
 from polydiff.model import Model
+from polydiff.models.processes import processes_of
 from polydiff.plugins.registry import get_registry
 from polydiff.training.loop import Batch
 from polydiff.workflows.training_data import TrainingData
+
+__all__ = ["Subject", "padded"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,23 @@ class Subject:
                 for parameter in network.parameters():
                     parameter += 0.05 * torch.randn_like(parameter)
         return cls(kind, domain, data, data.examples(), Model.create(domain, network))
+
+    @cached_property
+    def fault(self) -> str:
+        """Why the network does not run, empty where it does: a batch of two goes through it once."""
+        try:
+            x, mask, cond = self.batch(2)
+            with torch.no_grad():
+                output = self.model.network(x, torch.zeros(2), mask, cond)
+            names = sorted(processes_of(self.domain).keys() - output.keys())
+        except Exception as error:
+            return f"it raised {type(error).__name__}: {error}"
+        return f"it gives nothing for {', '.join(names)}" if names else ""
+
+    def needs_network(self) -> None:
+        """Skip a test that cannot pass where the network does not run."""
+        if self.fault:
+            pytest.skip(f"the network does not run (see the clause smoke): {self.fault.splitlines()[0]}")
 
     def conditions(self, n: int) -> dict[str, list[Any]]:
         """The conditions of the first n examples, as `Model.sample` takes them."""

@@ -14,6 +14,8 @@ from polydiff.testing.judging import JudgingClauses
 from polydiff.testing.network import NetworkClauses
 from polydiff.testing.running import RunningClauses
 
+__all__ = ["DomainSuite"]
+
 
 class DomainSuite(DescribingClauses, CodecClauses, NetworkClauses, RunningClauses, JudgingClauses):
     """Subclass it, name the domain, and say where examples lie.

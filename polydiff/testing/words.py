@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+__all__ = ["Clause", "ContractBroken", "clause"]
+
 
 class ContractBroken(AssertionError):
     """A clause of the domain contract does not hold."""

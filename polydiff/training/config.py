@@ -16,7 +16,7 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("decay condition_dropout", lambda x: 0 <= x <= 1, "between 0 and 1"),
     ("ema_width", lambda x: 0 < x < 0.28, "between 0 and 0.28"),
     ("precision", lambda x: x in ("auto", "bfloat16", "float32"), "'auto', 'bfloat16' or 'float32'"),
-    ("weighting", lambda x: x in ("edm", "min_snr"), "'edm' or 'min_snr'"),
+    ("weighting", lambda x: isinstance(x, str) and bool(x), "the name of a weighting"),
 )
 
 
@@ -26,6 +26,7 @@ class TrainingConfig:
 
     batch_size is that of one process. log_sigma_mean and log_sigma_std place the noise levels:
     log(sigma / alpha) is normal with these (Karras et al. 2022, section 5, for data of unit variance).
+    weighting names a function of polydiff.training.weighting, or the one that `fit` is given.
     ema_width is the relative width of the weight average. The learning rate rises over `warmup` steps,
     stays, and falls linearly to zero over the last `decay` of the run. precision is that of the network's
     products of matrices: bfloat16 (autocast), float32, or auto, bfloat16 on a GPU that has it.
@@ -39,7 +40,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     clip: float = 1.0
     condition_dropout: float = 0.1
-    weighting: Literal["edm", "min_snr"] = "edm"
+    weighting: str = "edm"
     log_sigma_mean: float = -0.4
     log_sigma_std: float = 1.4
     ema_width: float = 0.1

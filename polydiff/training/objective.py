@@ -17,7 +17,9 @@ from torch import Tensor
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.noise import noise, uniform
 from polydiff.engine.schedules import Schedule
+from polydiff.errors import UsageError
 from polydiff.training.config import TrainingConfig
+from polydiff.training.weighting import WEIGHTINGS, Weighting
 
 LOG_SNR_LIMIT = 20.0
 """Noise levels stay within ±20 in log_snr: beyond, float32 rounds the noise or the data away."""
@@ -43,15 +45,24 @@ def noise_levels(config: TrainingConfig, schedule: Schedule, step: int, count: i
     return t[uniform(config.seed, "strata", step, (count,))[0].argsort()]
 
 
-def loss_weight(config: TrainingConfig, schedule: Schedule, t: Tensor, sigma_data: float) -> Tensor:
+def loss_weight(
+    config: TrainingConfig,
+    schedule: Schedule,
+    t: Tensor,
+    sigma_data: float,
+    weighting: Weighting | None = None,
+) -> Tensor:
     """Weight of |x̂0 - x0|² at t, (B,) float64, and of what stands for it in other spaces (`Process.loss`).
 
-    edm: 1 / c_out² = snr + 1 / sigma_data², every level counts alike for the network's own output
-    (Karras et al. 2022, section 5 and table 1). min_snr: min(snr, 5), that is the loss on the noise with
-    the clean levels held down (Hang et al. 2023, section 3.4).
+    weighting: the function itself; by default the one of polydiff.training.weighting that the config names.
+    Errors: UsageError where that has none of the name.
     """
-    snr = torch.exp(schedule.log_snr(t))
-    return snr.clamp(max=5.0) if config.weighting == "min_snr" else snr + 1 / sigma_data**2
+    if weighting is None:
+        if config.weighting not in WEIGHTINGS:
+            known = ", ".join(WEIGHTINGS)
+            raise UsageError(f"training.weighting must be one of {known}, got {config.weighting!r}.")
+        weighting = WEIGHTINGS[config.weighting]
+    return weighting(torch.exp(schedule.log_snr(t)), sigma_data)
 
 
 def sample_seeds(seed: int, step: int, count: int) -> Tensor:
@@ -92,6 +103,7 @@ class Objective:
     null: Cond
     rank: int = 0
     ranks: int = 1
+    weighting: Weighting | None = None  # the one that the config names
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -120,7 +132,7 @@ class Objective:
             for name, process in self.processes.items()
         }
         denoised = denoiser(x, t, batch.mask, self._with_nulls(batch.cond, step))
-        weight = loss_weight(self.config, self.schedule, t, self.sigma_data)
+        weight = loss_weight(self.config, self.schedule, t, self.sigma_data, self.weighting)
         losses = (
             self.processes[name].loss(
                 denoised[name], batch.state[name], x[name], t, self.schedule, batch.mask.get(name)

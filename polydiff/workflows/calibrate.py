@@ -24,6 +24,7 @@ from polydiff.engine.table import Table
 from polydiff.errors import UsageError
 from polydiff.model import Model
 from polydiff.models.calibrated import Distances, SavedTable
+from polydiff.models.processes import processes_of
 from polydiff.runtime.requests import begin
 from polydiff.sampling.options import SamplingOptions
 from polydiff.sampling.plan import engine_request
@@ -121,7 +122,7 @@ def references(
     """
     if seeds < 2:
         raise UsageError(f"--seeds {seeds}: too few to tell a table by, give 2 or more.")
-    check_processes(model.domain.processes())
+    check_processes(processes_of(model.domain))
     examples = examples_of(model, sources, keep)
     half = max(seeds // 2, 2)
     ends = list(accumulate((seeds, half, half, half), initial=seed))
@@ -237,7 +238,7 @@ def reference_problem(
         replace(request, seed=seed, source=source)
         for (_, request), seed, source in zip(plan.requests, seeds, dealt, strict=True)
     ]
-    processes = model.domain.processes()
+    processes = processes_of(model.domain)
     denoiser = inpaint_from_cond(plan.denoiser, processes, model.schedule)
     at_once = CPU_BATCH if plan.device == "cpu" else GPU_BATCH
 

@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
 from polydiff.domain import Strict
+from polydiff.errors import PolydiffError
 from polydiff.models.manifest import Card, Part, SamplingDefaults
+from polydiff.plugins.registry import get_registry
 from polydiff.support.validate import validated
 from polydiff.training.config import TrainingConfig
+from polydiff.training.weighting import Weighting
 
 _POSITIVE = ("steps", "batch_size", "learning_rate", "log_every", "checkpoint_every")
 _BUILT_IN = {"steps": 2000}
@@ -28,7 +31,20 @@ def _training_fields() -> dict[str, Any]:
     return fields
 
 
-Training: type[Strict] = create_model("Training", __base__=Strict, **_training_fields())
+def _known_weighting(name: str) -> str:
+    try:
+        get_registry().component_info("weighting", name)
+    except PolydiffError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return name
+
+
+Training: type[Strict] = create_model(
+    "Training",
+    __base__=Strict,
+    __validators__={"known_weighting": field_validator("weighting")(_known_weighting)},
+    **_training_fields(),
+)
 
 
 class Pictures(Strict):
@@ -59,3 +75,8 @@ class Recipe(Strict):
     def training_config(self) -> TrainingConfig:
         """The [training] section as the engine wants it."""
         return TrainingConfig(**self.training.model_dump())  # type: ignore[attr-defined]
+
+    def weighting(self) -> Weighting:
+        """The weighting that the [training] section names, whichever plugin has it."""
+        found: Weighting = get_registry().component("weighting", self.training_config().weighting)
+        return found

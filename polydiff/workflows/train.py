@@ -16,12 +16,15 @@ from polydiff.dataset import Dataset
 from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, make_schedule
+from polydiff.models.made_by import read_config
 from polydiff.models.manifest import MANIFEST, read_manifest
+from polydiff.models.processes import processes_of
 from polydiff.plugins.registry import get_registry
 from polydiff.spec import RunInfo
-from polydiff.support.validate import one_line, validated
+from polydiff.support.validate import one_line
 from polydiff.training.checkpoints import NAME as CHECKPOINT
 from polydiff.training.loop import TrainingState, fit, make_accelerator
+from polydiff.workflows.loggers import Loggers
 from polydiff.workflows.recipe import Recipe
 from polydiff.workflows.training_data import TrainingData
 from polydiff.workflows.training_log import TrainingLog
@@ -72,7 +75,7 @@ def prepare(
         manifest = read_manifest(folder)
         if manifest.domain != name:
             raise UsageError(f"{folder}: a run of the domain {manifest.domain!r}, not of {name!r}.")
-        config = validated(kind.Config, manifest.config, f"{folder / MANIFEST}: config")
+        config = read_config(kind, manifest, folder)
     else:
         unknown = [key for key in recipe.config if key not in kind.Config.model_fields]
         if unknown:
@@ -147,11 +150,13 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
 
     def execute() -> Model:
         plugins = tuple(registry.callbacks(info))
+        if accelerator.is_main_process:
+            log.loggers = Loggers(info, say)
         if accelerator.is_main_process and not prepared.resume:  # so that a resume finds the settings
             model_of(network.state_dict(), 0, {}).save(folder)
         state = fit(
             network,
-            domain.processes(),
+            processes_of(domain),
             make_schedule(recipe.schedule),
             data,
             config,
@@ -166,6 +171,7 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
                 "data settings": settings["data"],
                 "config": settings["config"],
             },
+            weighting=recipe.weighting(),
         )
         return model_of(state.average, state.step, log.figures)
 

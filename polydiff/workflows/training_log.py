@@ -11,6 +11,7 @@ from typing import Any
 
 from polydiff.support.files import atomic_write, disk_errors
 from polydiff.training.loop import TrainingState
+from polydiff.workflows.loggers import Loggers
 
 LOG, BOARD, PICTURES = "log.jsonl", "tensorboard", "pictures"
 
@@ -33,6 +34,7 @@ class TrainingLog:
         self._earlier = 0.0
         self._board: Any = None
         self.figures: dict[str, float] = {}
+        self.loggers = Loggers()  # those of plugins
 
     @property
     def seconds(self) -> float:
@@ -56,6 +58,7 @@ class TrainingLog:
         if self._board:
             for name, value in entry.items():
                 self._board.add_scalar(name, value, state.step)
+        self.loggers.tell("scalars", state.step, dict(entry))
         if now - self._said >= self._every or state.step == self._steps:
             self._said = now
             left = (now - self._began) / (state.step - self._first + 1) * (self._steps - state.step)
@@ -68,13 +71,15 @@ class TrainingLog:
         """Keep a picture of samples."""
         with atomic_write(self._folder / PICTURES / f"{step:07d}.png") as temporary:
             temporary.write_bytes(png)
+        self.loggers.tell("picture", step, png)
         if self._board:
             from matplotlib.image import imread
 
             self._board.add_image("samples", imread(io.BytesIO(png))[..., :3], step, dataformats="HWC")
 
     def close(self) -> None:
-        """Flush what TensorBoard holds."""
+        """Flush what TensorBoard and plugins hold."""
+        self.loggers.tell("close")
         if self._board:
             self._board.close()
 

@@ -35,9 +35,9 @@ def site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def python(site: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def python(site: Path, folder: Path, *words: str, plugins: str = "") -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(site), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "POLYDIFF_PLUGINS": ""}
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "POLYDIFF_PLUGINS": plugins}
     return subprocess.run(
         [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -110,3 +110,29 @@ def test_bad_names_and_places(
     Path("there").mkdir()
     assert main(["new-plugin", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["solver", "product"])
+def test_other_kinds_pass_their_suites(kind: str, tmp_path: Path) -> None:
+    """Written, loaded as a module, its own tests run, and used on the command line."""
+    package = tmp_path / "package"
+    assert main(["new-plugin", "sea_ice", "--kind", kind, "-o", str(package)]) == 0
+    for path in package.rglob("*"):
+        assert not path.is_file() or "mydata" not in path.read_text().lower(), path
+    done = python(package, package, "pytest", "-q", "-p", "no:cacheprovider", plugins="polydiff_sea_ice")
+    assert done.returncode == 0, done.stdout[-3000:]
+    if kind == "solver":
+        words = ("polydiff", "solvers", "--show", "sea_ice", "--steps", "4")
+        done = python(package, tmp_path, *words, plugins="polydiff_sea_ice")
+        assert "sea_ice.v1" in done.stdout
+        return
+    train = ("train", "sea_ice", "--data", str(package / "data"), "-o", "run", "--steps", "30")
+    quick = ("--set", "config.width=32", "--set", "config.depth=1", "--set", "pictures.every=0")
+    done = python(package, tmp_path, "polydiff", *train, *quick, plugins="polydiff_sea_ice")
+    assert done.returncode == 0, done.stderr
+    sample = ("sample", "run", "--label", "warm", "-o", "out")
+    done = python(package, tmp_path, "polydiff", *sample, plugins="polydiff_sea_ice")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(",") for line in (tmp_path / "out" / "0000.csv").read_text().splitlines()[1:]]
+    assert len(rows) == 12
+    assert {kind for _, kind in rows} <= {"cool", "usual", "warm"}

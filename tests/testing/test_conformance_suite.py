@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,3 +198,31 @@ def test_a_model_in_the_suite_is_not_a_blank_one(data: Dataset) -> None:
     assert isinstance(subject.model, Model)
     x, mask, cond = subject.batch(2)
     assert float(subject.model.network(x, torch.zeros(2), mask, cond)["rows"].abs().max()) > 0
+
+
+class Mute(MyData):
+    """Its network does not run at all."""
+
+    def network(self) -> Any:
+        network = super().network()
+        network.forward = lambda x, c_noise, mask, cond: {"row": x["rows"]}
+        return network
+
+
+@pytest.mark.parametrize("test", ["network", "seeds", "solvers", "provenance", "inpainting"])
+def test_what_needs_a_network_that_does_not_run_is_skipped_with_words(
+    test: str, data: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractBroken, match="'the network runs once' is broken: it gives nothing for rows"):
+        examine(Mute, data, "smoke", tmp_path)
+    with pytest.raises(pytest.skip.Exception, match=r"the network does not run .* it gives nothing for rows"):
+        examine(Mute, data, test, tmp_path)
+
+
+def test_the_smoke_clause_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "from polydiff.testing import DomainSuite\nclass TestIt(DomainSuite):\n    domain = 'mydata'\n"
+    )
+    words = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[0].endswith("test_smoke"), done.stdout

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polydiff.hookspecs import hookimpl
-from polydiff.spec import DomainInfo, PresetInfo
+from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
 
 polydiff_api = 1
 
@@ -23,6 +23,13 @@ def polydiff_domains() -> DomainInfo:
         suffixes=(".ply", ".npz", ".npy", ".xyz", ".glb", ".obj"),
         previews=("views",),
         capabilities=("variation", "inpaint", "variable"),
+    )
+
+
+@hookimpl
+def polydiff_components() -> ComponentInfo:
+    return ComponentInfo(
+        "viewer", "views", 1, "polydiff_pointcloud.viewer:named_page", "Clouds that can be turned"
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands for clouds in files: `polydiff mesh` and `polydiff view`."""
+"""Commands for clouds in files: `polydiff mesh`."""
 
 from __future__ import annotations
 
@@ -50,24 +50,3 @@ def mesh(clouds: tuple[Path, ...], out: Path | None, suffix: str | None, as_json
             click.echo(f"{target}: {about['faces']} faces, {closed}")
     if as_json:
         click.echo(json.dumps({"meshes": made}))
-
-
-@click.command()
-@click.argument("clouds", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("clouds.html"), show_default=True)
-def view(clouds: tuple[Path, ...], out: Path) -> None:
-    """Write one HTML page, which needs no network, in which CLOUDS can be turned."""
-    from polydiff.support.files import atomic_write
-    from polydiff_pointcloud.files import read
-    from polydiff_pointcloud.viewer import page
-
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"-o {out}: the page is an .html file.")
-    shown = [read(path) for path in clouds]
-    text = page(
-        shown, [" ".join(filter(None, (x.category, p.name))) for x, p in zip(shown, clouds, strict=True)]
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    click.echo(f"{out}: {len(shown)} clouds")

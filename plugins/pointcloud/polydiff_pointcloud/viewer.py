@@ -30,6 +30,12 @@ def page(clouds: Sequence[PointCloud], titles: Sequence[str]) -> str:
     return template.replace("<!-- figures -->", "\n".join(figures))
 
 
+def named_page(clouds: Sequence[PointCloud], names: Sequence[str]) -> str:
+    """The viewer of polydiff for clouds in files: each under its category, where it has one, and its name."""
+    titles = [" ".join(filter(None, (x.category, name))) for x, name in zip(clouds, names, strict=True)]
+    return page(clouds, titles)
+
+
 def embedded(cloud: PointCloud) -> str:
     """A cloud for notebooks: a small picture, and a view that turns where scripts may run."""
     buffer = io.BytesIO()

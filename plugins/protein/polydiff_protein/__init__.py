@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polydiff.hookspecs import hookimpl
-from polydiff.spec import DomainInfo, PresetInfo
+from polydiff.spec import ComponentInfo, DomainInfo, PresetInfo
 
 polydiff_api = 1
 
@@ -24,6 +24,11 @@ def polydiff_domains() -> DomainInfo:
         previews=("ribbon",),
         capabilities=("variation", "inpaint", "variable"),
     )
+
+
+@hookimpl
+def polydiff_components() -> ComponentInfo:
+    return ComponentInfo("viewer", "ribbon", 1, "polydiff_protein.viewer:page", "Ribbons that can be turned")
 
 
 @hookimpl

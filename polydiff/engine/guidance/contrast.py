@@ -12,6 +12,19 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import inner, masked, per_sample, real_count
 from polydiff.errors import UsageError
 
+__all__ = [
+    "SUFFIX",
+    "Interval",
+    "WithAndWithout",
+    "apg",
+    "autoguidance",
+    "cfg",
+    "cfg_zero",
+    "inner",
+    "scale_at",
+    "with_and_without",
+]
+
 Interval = tuple[float, float]
 WithAndWithout = Callable[[State, Tensor, Mask, Cond], tuple[State, State]]
 

@@ -18,6 +18,8 @@ from polydiff.engine.noise import noise
 from polydiff.engine.schedules import Schedule
 from polydiff.errors import UsageError
 
+__all__ = ["inpaint", "inpaint_from_cond", "pack_known", "paste_known", "unpack_known"]
+
 
 def inpaint(
     denoiser: Denoiser,

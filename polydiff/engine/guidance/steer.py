@@ -12,6 +12,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import masked
 from polydiff.errors import UsageError
 
+__all__ = ["Energy", "LogProbability", "classifier", "steer"]
+
 Energy = Callable[[State, Mask], Tensor]
 LogProbability = Callable[[State, Tensor, Mask, Cond], Tensor]
 

@@ -9,6 +9,8 @@ from polydiff.engine.denoisers import Cond, Denoiser, Mask, State, parts
 from polydiff.engine.states import per_sample
 from polydiff.errors import UsageError
 
+__all__ = ["threshold"]
+
 
 def threshold(denoiser: Denoiser, limit: float, quantile: float = 0.995) -> Denoiser:
     """Dynamic thresholding (Saharia et al. 2022, section 2.3): x̂0 is cut at the quantile of its magnitudes

@@ -20,6 +20,8 @@ from polydiff.engine.denoisers import State
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import per_sample
 
+__all__ = ["LOWEST_ALPHA", "added", "graph", "leaves", "pull", "scaled", "tweedie_factor"]
+
 #: below this alpha x says nothing of x0, and the derivative of x̂0 is rounding
 LOWEST_ALPHA = 1e-6
 

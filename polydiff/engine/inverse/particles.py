@@ -28,6 +28,8 @@ from polydiff.engine.states import filled, inner, masked
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
 
+__all__ = ["Particles", "Twist", "measured", "particle_seeds", "sample_particles", "systematic"]
+
 Twist = Callable[[State, Tensor, Mask], Tensor]
 
 

@@ -37,6 +37,22 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import inner, masked, per_sample
 from polydiff.errors import UsageError
 
+__all__ = [
+    "BELIEVED_BELOW",
+    "LARGEST_VARIANCE",
+    "Measurement",
+    "Operator",
+    "Product",
+    "Solve",
+    "Variance",
+    "conjugate_gradients",
+    "diffpir",
+    "dps",
+    "mmps",
+    "pigdm",
+    "remaining_variance",
+]
+
 Operator = Callable[[State, Mask], Tensor]
 Product = Callable[[Tensor], Tensor]
 Solve = Callable[[Tensor, Tensor, Product], Tensor]

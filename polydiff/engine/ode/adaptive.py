@@ -28,6 +28,8 @@ from polydiff.engine.solvers.rows import ddim_row
 from polydiff.engine.states import inner, per_sample, real_count
 from polydiff.errors import PolydiffError, UsageError
 
+__all__ = ["FORMULAS", "PID", "RK23", "RK45", "Adaptive", "Flow", "Formula", "adaptive", "integrate"]
+
 
 @dataclass(frozen=True)
 class Formula:

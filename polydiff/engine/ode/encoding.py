@@ -21,6 +21,8 @@ from polydiff.engine.solvers.rows import ddim_row, eps_row
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
 
+__all__ = ["STEPS", "encode", "encoding_table"]
+
 STEPS = 20
 
 

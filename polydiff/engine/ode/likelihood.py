@@ -29,6 +29,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import inner
 from polydiff.errors import UsageError
 
+__all__ = ["TRACE", "Likelihood", "log_likelihood"]
+
 TRACE = "log_density/trace"
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.table import Row, live
 
+__all__ = ["Process", "Scaling", "noise_ratio"]
+
 
 @dataclass(frozen=True)
 class Scaling:

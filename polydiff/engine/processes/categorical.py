@@ -43,6 +43,8 @@ from polydiff.engine.states import either, masked, mean_over_real, per_sample
 from polydiff.engine.table import Level, Row
 from polydiff.errors import UsageError
 
+__all__ = ["Categorical", "kept"]
+
 _TINY = 1e-30
 
 

@@ -13,6 +13,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import masked
 from polydiff.engine.table import Row
 
+__all__ = ["Fixed"]
+
 
 @dataclass(frozen=True)
 class Fixed(Process):

@@ -14,6 +14,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import centred, linear_combination, masked, mean_over_real, per_sample, superposed
 from polydiff.engine.table import Row, live
 
+__all__ = ["Gaussian"]
+
 
 @dataclass(frozen=True)
 class Gaussian(Process):

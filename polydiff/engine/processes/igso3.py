@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["UNIFORM", "angle_of", "pull_factor", "table_of_angles"]
+
 #: from this ρ on the density is one to 1e-9
 UNIFORM = 5.0
 _MEET, _CHARACTERS, _TURNS = 1.0, 9, 2

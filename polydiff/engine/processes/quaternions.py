@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = ["conjugate", "exp", "from_matrix", "log", "normalised", "product", "to_matrix"]
+
 _TINY = 1e-24  # under a root: where a length is zero its gradient is too
 _SQUARINGS = 5
 

@@ -18,6 +18,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import either, filled, masked, per_sample
 from polydiff.engine.table import Level, Row, live
 
+__all__ = ["Rotation"]
+
 
 def _length(v: Tensor) -> Tensor:
     x, y, z = v.split(1, -1)

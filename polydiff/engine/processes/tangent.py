@@ -44,6 +44,8 @@ from polydiff.engine.states import either, filled, linear_combination, masked, m
 from polydiff.engine.table import Level, Levels, Row, live
 from polydiff.errors import UsageError
 
+__all__ = ["Tangent", "levels_of"]
+
 #: alpha is not taken for less: noise of 1e6 covers any compact space
 _LEAST_UNIT = 1e-6
 

@@ -13,6 +13,8 @@ from polydiff.engine.processes.tangent import Tangent
 from polydiff.engine.schedules import Schedule
 from polydiff.engine.states import masked, per_sample
 
+__all__ = ["Torus", "wrap"]
+
 _TURN = 2 * math.pi
 #: noise of this deviation in radians is uniform on the circle to 1e-7
 _UNIFORM = 6.0

@@ -38,6 +38,8 @@ from polydiff.engine.solvers.singlestep import dpm2, dpmpp_singlestep, heun
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError, did_you_mean
 
+__all__ = ["DEFAULT_GRID", "DEFAULT_SOLVER", "SOLVERS", "make_table"]
+
 SOLVERS: dict[str, Callable[..., Table]] = {
     "adams": adams,
     "ddim": ddim,

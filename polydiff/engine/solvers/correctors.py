@@ -20,6 +20,8 @@ from polydiff.engine.solvers.rows import check_order, ddim_row, noise_split, x0_
 from polydiff.engine.table import Row, Table, trimmed
 from polydiff.errors import UsageError
 
+__all__ = ["Weights", "sa", "unipc"]
+
 Weights = Callable[[list[Node], Node, float], Sequence[float]]
 
 

@@ -15,6 +15,8 @@ from polydiff.engine.schedules import Schedule
 from polydiff.engine.solvers.rows import check_order, ddim_row
 from polydiff.engine.table import Row, Table, trimmed
 
+__all__ = ["er_sde"]
+
 
 def er_sde(schedule: Schedule, times: Tensor | Sequence[float], order: int = 3) -> Table:
     """Extended reverse-time SDE (Cui et al. 2023) with phi(rho) = rho (e^(rho^0.3) + 10) of the noise level

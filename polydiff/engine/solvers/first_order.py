@@ -14,6 +14,8 @@ from polydiff.engine.solvers.rows import ddim_row, remaining
 from polydiff.engine.table import Row, Table
 from polydiff.errors import UsageError
 
+__all__ = ["ddim", "ddpm"]
+
 
 def ddim(schedule: Schedule, times: Tensor | Sequence[float], eta: float = 0.0, churn: float = 0.0) -> Table:
     """DDIM (Song et al. 2021, eq. 12 and 16), which is Euler's method in sigma / alpha: exact where x̂0 does

@@ -24,6 +24,8 @@ from polydiff.engine.solvers.rows import (
 from polydiff.engine.table import Row, Table, trimmed
 from polydiff.errors import UsageError
 
+__all__ = ["adams", "deis", "dpmpp", "dpmpp_weights", "ipndm", "lms"]
+
 
 def adams(
     schedule: Schedule,

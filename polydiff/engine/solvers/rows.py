@@ -12,6 +12,17 @@ from polydiff.engine.quadrature import exponential_weights, polynomial_weights
 from polydiff.engine.table import Row, trimmed
 from polydiff.errors import UsageError
 
+__all__ = [
+    "check_order",
+    "ddim_row",
+    "eps_row",
+    "noise_split",
+    "remaining",
+    "v_row",
+    "v_weights",
+    "x0_weights",
+]
+
 
 def check_order(order: int, highest: int, lowest: int = 1) -> None:
     if order not in range(lowest, highest + 1):

@@ -19,6 +19,8 @@ from polydiff.engine.solvers.rows import check_order, ddim_row, eps_row, remaini
 from polydiff.engine.table import Row, Table, renoise, trimmed
 from polydiff.errors import UsageError
 
+__all__ = ["Step", "dpm2", "dpmpp_singlestep", "heun"]
+
 Step = Callable[[Node, Node], list[Row]]
 
 

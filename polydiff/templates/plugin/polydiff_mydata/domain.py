@@ -129,8 +129,9 @@ class MyData(Domain):
 
     def conditions(self) -> ConditionSet:
         labels = self.config.labels
-        known = (Categorical(name="label", choices=labels, mixable=True, help="Kind of series"),)
-        return ConditionSet(known if labels else ())
+        if not labels:  # nothing is known of the data yet
+            return ConditionSet(())
+        return ConditionSet((Categorical(name="label", choices=labels, mixable=True, help="Kind of series"),))
 
     def known(self, request: SampleRequest) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         import torch
