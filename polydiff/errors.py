@@ -9,7 +9,7 @@ __all__ = ["PluginError", "PolydiffError", "UsageError", "did_you_mean"]
 
 
 class PolydiffError(Exception):
-    """A failure that one line explains: what, where, and how to mend it. Exit code 1."""
+    """A failure that one line explains: what, where, and how to fix it. Exit code 1."""
 
     exit_code = 1
 

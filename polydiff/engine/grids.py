@@ -1,7 +1,7 @@
 r"""Grids: where a sampler stops along t.
 
 A grid takes a schedule and a number of steps and returns steps + 1 falling times, float64 on the host,
-from 1 to 0; where times rise again noise is added, and part of the way is gone once more.
+from 1 to 0; where the times rise again, noise is added and that stretch is sampled again.
 
 Grids in the noise level place their nodes in sigma / alpha, which is infinite at t = 1 for some schedules
 and zero at t = 0 for all. They are laid from `sigma_max` to `sigma_min`, steps + 1 of them, and the two

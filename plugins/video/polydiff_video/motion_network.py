@@ -20,7 +20,7 @@ _FIRST_SPEED = 2.5  # pixels a frame that shifts spread over before anything is 
 
 
 class MotionNetwork(WindowedNetwork):
-    """Pixels of the last given frame, laid where they will be, then mended at each noise level.
+    """Pixels of the last given frame, laid where they will be, then corrected at each noise level.
 
     A U-net over the grid of patches reads all frames as channels (given ones clean, others noisy). Beside
     them it is told where the content of each cell of the last given frame was in earlier ones (block
@@ -76,7 +76,7 @@ class MotionNetwork(WindowedNetwork):
         self.track = nn.Linear(seen, 6 * width, bias=False)
         self.ahead = nn.Linear(6 * width, 6 * width)
         self.shift = nn.Linear(6 * width, window * shifts)
-        # what moving leaves to be mended, frame by frame
+        # what moving leaves to be corrected, frame by frame
         self.write = nn.Conv2d(width, window * channels, 1)
         self.mend_read = nn.Conv2d(2 * channels, width // 2, 3, padding=1)
         self.mend_seen = nn.Conv2d(width, window * (width // 2), 1)
