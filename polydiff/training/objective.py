@@ -46,8 +46,8 @@ def noise_levels(config: TrainingConfig, schedule: Schedule, step: int, count: i
 
 
 def loss_weight(config: TrainingConfig, schedule: Schedule, t: Tensor, sigma_data: float) -> Tensor:
-    """Weight of |x̂0 - x0|² at t, (B,) float64, and of what stands for it in other spaces (`Process.loss`): the
-    function that config.weighting names in polydiff.training.weighting."""
+    """Weight of |x̂0 - x0|² at t, (B,) float64, and of what stands for it in other spaces (`Process.loss`):
+    the function that config.weighting names in polydiff.training.weighting."""
     return WEIGHTINGS[config.weighting](torch.exp(schedule.log_snr(t)), sigma_data)
 
 
