@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from polydiff.errors import UsageError
+from polydiff.training.weighting import WEIGHTINGS
 
 #: fields, what their values must be, and that in words
 _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -16,7 +17,7 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("decay condition_dropout", lambda x: 0 <= x <= 1, "between 0 and 1"),
     ("ema_width", lambda x: 0 < x < 0.28, "between 0 and 0.28"),
     ("precision", lambda x: x in ("auto", "bfloat16", "float32"), "'auto', 'bfloat16' or 'float32'"),
-    ("weighting", lambda x: isinstance(x, str) and bool(x), "the name of a weighting"),
+    ("weighting", lambda x: x in WEIGHTINGS, "the name of a known weighting"),
 )
 
 
@@ -26,7 +27,7 @@ class TrainingConfig:
 
     batch_size is that of one process. log_sigma_mean and log_sigma_std place the noise levels:
     log(sigma / alpha) is normal with these (Karras et al. 2022, section 5, for data of unit variance).
-    weighting names a function of polydiff.training.weighting, or the one that `fit` is given.
+    weighting names a function of polydiff.training.weighting.WEIGHTINGS.
     ema_width is the relative width of the weight average. The learning rate rises over `warmup` steps,
     stays, and falls linearly to zero over the last `decay` of the run. precision is that of the network's
     products of matrices: bfloat16 (autocast), float32, or auto, bfloat16 on a GPU that has it.

@@ -28,7 +28,6 @@ from polydiff.training.config import TrainingConfig, learning_rate
 from polydiff.training.ema import power_exponent, update_ema
 from polydiff.training.interrupts import stop_requests
 from polydiff.training.objective import Batch, Objective
-from polydiff.training.weighting import Weighting
 
 __all__ = ["Batch", "Interrupted", "TrainingConfig", "TrainingState", "fit", "make_accelerator"]
 
@@ -81,7 +80,6 @@ def fit(
     accelerator: Accelerator | None = None,
     callbacks: tuple[Callable[[TrainingState], None], ...] = (),
     facts: Mapping[str, Any] | None = None,
-    weighting: Weighting | None = None,
 ) -> TrainingState:
     """Train `network` in place and return its last state; checkpoints go to `folder`.
 
@@ -96,14 +94,13 @@ def fit(
         callbacks: called on the main process after every step.
         facts: what else makes the run what it is, as JSON values (such as a digest of the data); a resume
             with others is refused.
-        weighting: what config.weighting stands for, where it is not of polydiff.training.weighting.
 
     Errors: UsageError where a run cannot be resumed or would not be the same; PolydiffError where the loss
     is not finite or the folder cannot be written. Interrupted after a step in which SIGINT or SIGTERM came.
     """
     accelerator = accelerator or make_accelerator(precision=config.precision)
     rank, ranks, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    objective = Objective(processes, schedule, config, sigma_data, null or {}, rank, ranks, weighting)
+    objective = Objective(processes, schedule, config, sigma_data, null or {}, rank, ranks)
     learned = objective.learned
     if not learned:
         raise UsageError("Every component is passive: there is nothing to learn.")

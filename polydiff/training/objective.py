@@ -17,9 +17,8 @@ from torch import Tensor
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.noise import noise, uniform
 from polydiff.engine.schedules import Schedule
-from polydiff.errors import UsageError
 from polydiff.training.config import TrainingConfig
-from polydiff.training.weighting import WEIGHTINGS, Weighting
+from polydiff.training.weighting import WEIGHTINGS
 
 LOG_SNR_LIMIT = 20.0
 """Noise levels stay within ±20 in log_snr: beyond, float32 rounds the noise or the data away."""
@@ -45,24 +44,10 @@ def noise_levels(config: TrainingConfig, schedule: Schedule, step: int, count: i
     return t[uniform(config.seed, "strata", step, (count,))[0].argsort()]
 
 
-def loss_weight(
-    config: TrainingConfig,
-    schedule: Schedule,
-    t: Tensor,
-    sigma_data: float,
-    weighting: Weighting | None = None,
-) -> Tensor:
-    """Weight of |x̂0 - x0|² at t, (B,) float64, and of what stands for it in other spaces (`Process.loss`).
-
-    weighting: the function itself; by default the one of polydiff.training.weighting that the config names.
-    Errors: UsageError where that has none of the name.
-    """
-    if weighting is None:
-        if config.weighting not in WEIGHTINGS:
-            known = ", ".join(WEIGHTINGS)
-            raise UsageError(f"training.weighting must be one of {known}, got {config.weighting!r}.")
-        weighting = WEIGHTINGS[config.weighting]
-    return weighting(torch.exp(schedule.log_snr(t)), sigma_data)
+def loss_weight(config: TrainingConfig, schedule: Schedule, t: Tensor, sigma_data: float) -> Tensor:
+    """Weight of |x̂0 - x0|² at t, (B,) float64, and of what stands for it in other spaces (`Process.loss`):
+    the function that config.weighting names in polydiff.training.weighting."""
+    return WEIGHTINGS[config.weighting](torch.exp(schedule.log_snr(t)), sigma_data)
 
 
 def sample_seeds(seed: int, step: int, count: int) -> Tensor:
@@ -103,7 +88,6 @@ class Objective:
     null: Cond
     rank: int = 0
     ranks: int = 1
-    weighting: Weighting | None = None  # the one that the config names
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -132,7 +116,7 @@ class Objective:
             for name, process in self.processes.items()
         }
         denoised = denoiser(x, t, batch.mask, self._with_nulls(batch.cond, step))
-        weight = loss_weight(self.config, self.schedule, t, self.sigma_data, self.weighting)
+        weight = loss_weight(self.config, self.schedule, t, self.sigma_data)
         losses = (
             self.processes[name].loss(
                 denoised[name], batch.state[name], x[name], t, self.schedule, batch.mask.get(name)

@@ -26,4 +26,5 @@ def min_snr(snr: Tensor, sigma_data: float) -> Tensor:
     return snr.clamp(max=5.0)
 
 
+#: those that a config may name; polydiff.workflows.recipe adds the one of a plugin that a recipe asks for
 WEIGHTINGS: dict[str, Weighting] = {"edm": edm, "min_snr": min_snr}

@@ -14,7 +14,7 @@ from polydiff.models.manifest import Card, Part, SamplingDefaults
 from polydiff.plugins.registry import get_registry
 from polydiff.support.validate import validated
 from polydiff.training.config import TrainingConfig
-from polydiff.training.weighting import Weighting
+from polydiff.training.weighting import WEIGHTINGS
 
 _POSITIVE = ("steps", "batch_size", "learning_rate", "log_every", "checkpoint_every")
 _BUILT_IN = {"steps": 2000}
@@ -73,10 +73,8 @@ class Recipe(Strict):
         return validated(cls, settings, where)
 
     def training_config(self) -> TrainingConfig:
-        """The [training] section as the engine wants it."""
-        return TrainingConfig(**self.training.model_dump())  # type: ignore[attr-defined]
-
-    def weighting(self) -> Weighting:
-        """The weighting that the [training] section names, whichever plugin has it."""
-        found: Weighting = get_registry().component("weighting", self.training_config().weighting)
-        return found
+        """The [training] section as the engine wants it, its weighting known to the engine."""
+        settings = self.training.model_dump()  # type: ignore[attr-defined]
+        name = settings["weighting"]
+        WEIGHTINGS[name] = get_registry().component("weighting", name)
+        return TrainingConfig(**settings)

@@ -171,7 +171,6 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
                 "data settings": settings["data"],
                 "config": settings["config"],
             },
-            weighting=recipe.weighting(),
         )
         return model_of(state.average, state.step, log.figures)
 
