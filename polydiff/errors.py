@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class PolydiffError(Exception):
-    """A failure that one line explains: what, where, and how to mend it. Exit code 1."""
+    """A failure that one line explains: what, where, and how to fix it. Exit code 1."""
 
     exit_code = 1
 

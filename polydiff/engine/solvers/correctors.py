@@ -1,9 +1,9 @@
-"""Predictor-corrector solvers: each read-out also mends the step that led to it, at no further call.
+"""Predictor-corrector solvers: each read-out also corrects the step that led to it, at no further call.
 
 The state that the network sees at a node is the prediction x̃ = A y + Σ_k p_k x̂0_k + c ξ, y being the state
 before. With the read-out at the node the corrector has x = A y + Σ_k c_k x̂0_k + c ξ with the same A and ξ, so
 x = x̃ + Σ_k (c_k - p_k) x̂0_k, and the move from x is again linear in x̃ and the read-outs. After the last
-call nothing is left to mend.
+call nothing is left to correct.
 """
 
 from __future__ import annotations
@@ -98,18 +98,18 @@ def _predict_correct(
 
     def fill(nodes: list[Node]) -> list[Row]:
         rows: list[Row] = []
-        mend: list[float] = []  # what the corrector adds for each read-out, newest first
+        correction: list[float] = []  # what the corrector adds for each read-out, newest first
         for used, target in steps_of(nodes, max(order, corrector)):
             node = used[0]
             row = ddim_row(node, target, *noise_split(node, target, eta))
             smooth = node.finite and target.finite
             ahead = list(predicted(used[:order], target, row.b[0])) if smooth else [row.b[0]]
-            b = [w + row.a * m for w, m in zip_longest(ahead, mend, fillvalue=0.0)]
+            b = [w + row.a * m for w, m in zip_longest(ahead, correction, fillvalue=0.0)]
             rows.append(Row(t=row.t, a=row.a, b=trimmed(b), c=row.c))
-            mend = []
+            correction = []
             if corrector and smooth:
                 after = corrected([target, *used[:corrector]], node, target, row.b[0])
-                mend = [c - p for c, p in zip_longest(after, [0.0, *ahead], fillvalue=0.0)]
+                correction = [c - p for c, p in zip_longest(after, [0.0, *ahead], fillvalue=0.0)]
         return rows
 
     return fill_table(name, schedule, times, fill)
