@@ -118,7 +118,7 @@ def test_register_through_the_package(empty: Registry, monkeypatch: pytest.Monke
             SimpleNamespace(
                 __name__="x", polydiff_api=1, polydiff_domains=hookimpl(lambda: DomainInfo("X", "", "", ""))
             ),
-            "the domain name 'X' must be lower-case letters, digits and _, a letter first. Mend",
+            "the domain name 'X' must be lower-case letters, digits and _, a letter first. Fix",
         ),
         (
             SimpleNamespace(

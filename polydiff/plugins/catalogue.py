@@ -76,7 +76,7 @@ class Catalogue:
         stated = getattr(found, "name", None)
         if not isinstance(found, type) or stated != info.name:
             what = f"calls itself {stated!r}" if isinstance(found, type) else "is not a class"
-            raise PluginError(f"domain {info.name}: its factory {info.factory} {what}. Mend the plugin.")
+            raise PluginError(f"domain {info.name}: its factory {info.factory} {what}. Fix the plugin.")
         return found
 
     def presets(self, domain: str | None = None) -> tuple[PresetInfo, ...]:
@@ -181,7 +181,7 @@ class Catalogue:
 def remedy(distribution: str) -> str:
     """What a user can do about a plugin that fails in its own code."""
     if not distribution:
-        return "Mend the plugin."
+        return "Fix the plugin."
     return f"Update it (pip install -U {distribution}), remove it, or tell its author."
 
 

@@ -65,7 +65,7 @@ def import_plugin(module: str, remedy: str) -> ModuleType:
 
 def import_file(path: Path) -> ModuleType:
     """A plugin that is one file, imported under the file's name."""
-    remedy = f"Mend {path}."
+    remedy = f"Fix {path}."
     if not path.is_file():
         raise Broken(f"there is no file {path}", "Check the path.")
     name = path.stem

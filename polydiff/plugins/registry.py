@@ -99,7 +99,7 @@ class Registry(Catalogue):
 
         def find() -> Any:
             try:
-                return import_plugin(request, "Mend it.")
+                return import_plugin(request, "Fix it.")
             except Broken as error:
                 missing = error.__cause__
                 if not (isinstance(missing, ModuleNotFoundError) and str(missing.name) in request):

@@ -27,7 +27,7 @@ class CodecClauses(Clauses):
         for suffix in subject.kind.suffixes:
             with clause(
                 f"load(save(x)) is x ({suffix})",
-                "mend load and save, widen `tolerance`, or give a `distance` that suits lossy formats.",
+                "fix load and save, widen `tolerance`, or give a `distance` that suits lossy formats.",
             ) as c:
                 path = tmp_path / f"example{suffix}"
                 notes = domain.save(example, path)
@@ -60,7 +60,7 @@ class CodecClauses(Clauses):
     def test_encode_decode(self, subject: Subject) -> None:
         domain = subject.domain
         with clause(
-            "decode(encode(x)) is x", "mend the codec, or state honestly in `tolerance` what it loses."
+            "decode(encode(x)) is x", "fix the codec, or state honestly in `tolerance` what it loses."
         ) as c:
             state, mask = domain.encode(subject.examples[:4])
             decoded = domain.decode(state, mask)
