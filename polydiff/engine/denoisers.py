@@ -1,4 +1,4 @@
-r"""Denoisers: whatever a network predicts, the engine hears x̂0, the expected clean state.
+r"""Denoisers: functions from a noisy state to x̂0, the expected clean state, whatever the network predicts.
 
 A denoiser is called as `denoiser(x, t, mask, cond)` with a state of (B, N, ...) tensors, t float64 (B,),
 masks and conditions, and returns x̂0 in float32. A network is called as `network(x, c_noise, mask, cond)`.
@@ -15,9 +15,9 @@ schedule. c_noise is a function of log_snr alone, so a trained network outlives 
 Gaussian component does; a process on another space says itself what the network sees of it, and how the
 output becomes x̂0.
 
-A denoiser may have a memory and still hold nothing: what it answers under a name that is no component's, such
-as "wave/momentum", is kept in the Run, and the next call finds it in x under that name. Component names have
-no slash, names of memories have one.
+Denoisers are stateless. What a denoiser needs back at its next call it returns under a name with a slash,
+such as "wave/momentum": the Run carries it, and the next call finds it in x under that name. Component names
+have no slash.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-r"""Grids: where a sampler stops along t.
+r"""Grids: the times t at which a sampler calls the network.
 
 A grid takes a schedule and a number of steps and returns steps + 1 falling times, float64 on the host,
-from 1 to 0; where the times rise again, noise is added and that stretch is sampled again.
+from 1 to 0; where the times rise, noise is added and that stretch is sampled again.
 
 Grids in the noise level place their nodes in sigma / alpha, which is infinite at t = 1 for some schedules
 and zero at t = 0 for all. They are laid from `sigma_max` to `sigma_min`, steps + 1 of them, and the two
@@ -177,8 +177,8 @@ def listed(schedule: Schedule, steps: int, levels: str | Sequence[float] = "stab
 def restart(
     schedule: Schedule, steps: int, low: float = 0.1, high: float = 2.0, rounds: int = 2, share: float = 0.5
 ) -> Tensor:
-    """Restart (Xu et al. 2023, algorithm 1): the karras grid, and between noise levels `high` and `low` the
-    way is gone again `rounds` times, each after a rise that adds noise: more than `steps` network calls.
+    """Restart (Xu et al. 2023, algorithm 1): the karras grid, and the stretch between noise levels `high` and
+    `low` is sampled again `rounds` times, each after a rise that adds noise: more than `steps` network calls.
 
     share: calls of a repetition over the calls that the plain grid makes between the levels.
     """
@@ -198,8 +198,8 @@ def restart(
 
 def repaint(schedule: Schedule, steps: int, jump: int = 2, rounds: int = 4) -> Tensor:
     """RePaint (Lugmayr et al. 2022, algorithm 1): the karras grid; after every `jump` steps the sample is
-    noised back by as many and they are gone again, `rounds` times in all: about `steps` × `rounds` calls.
-    With a jump of 1 rows that rise end where they began: categories and geodesics stand still there."""
+    noised back by as many and they are sampled again, `rounds` times in all: about `steps` × `rounds` calls.
+    With a jump of 1 a row that rises ends where it began: categories and geodesics do not change there."""
     if jump < 1 or rounds < 1:
         raise UsageError("repaint takes a jump and rounds of at least 1")
     plain = karras(schedule, steps).tolist()

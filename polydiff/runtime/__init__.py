@@ -1,2 +1,1 @@
-"""From the loop to a machine: many requests at once, in full batches, as CUDA graphs, beside each other,
-and to a file and back."""
+"""Running the sampling loop: batching, threads, CUDA graphs, memory limits, and runs saved to a file."""

@@ -20,17 +20,17 @@ _UNITS = " KMGT"
 
 
 def halved_to_fit(run: Callable[[Sequence[P]], Sequence[A]]) -> Callable[[Sequence[P]], Sequence[A]]:
-    """`run`, which answers many requests at once, on smaller batches from the first that does not fit on.
+    """`run` with retries: when a batch does not fit into memory, it and all later ones are halved.
 
     Errors: UsageError when not even one request fits.
     """
-    most = sys.maxsize
+    largest = sys.maxsize
 
     def fitted(batch: Sequence[P]) -> list[A]:
-        nonlocal most
+        nonlocal largest
         answers: list[A] = []
         while len(answers) < len(batch):
-            part = batch[len(answers) : len(answers) + most]
+            part = batch[len(answers) : len(answers) + largest]
             try:
                 answers += run(part)
             except torch.OutOfMemoryError as error:
@@ -39,7 +39,7 @@ def halved_to_fit(run: Callable[[Sequence[P]], Sequence[A]]) -> Callable[[Sequen
                         "One sample alone does not fit into the memory of the device: ask for a smaller one, "
                         f"or use device='cpu' ({str(error).splitlines()[0]})."
                     ) from error
-                most = len(part) // 2
+                largest = len(part) // 2
         return answers
 
     return fitted

@@ -1,4 +1,4 @@
-"""Runs on disk: sampling that was stopped between two rows goes on from a file, bit for bit."""
+"""Save a run between two rows and load it again: sampling resumes to the same bits."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The other loop: what a network is asked, its gradient steps, their averages, and how a run goes on."""
+"""The training loop: objective, weight average, checkpoints, resume. Tensors only."""

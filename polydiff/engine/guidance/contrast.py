@@ -207,7 +207,7 @@ def with_and_without(denoiser: Denoiser, null: Cond) -> WithAndWithout:
             _twice(x), torch.cat([t, t]), _twice(mask), {k: torch.cat([cond[k], dropped[k]]) for k in cond}
         )
         if len(parts(answer)) < len(answer):
-            raise UsageError("a denoiser that remembers, as that of apg does, cannot be guided once more")
+            raise UsageError("a denoiser that remembers, as that of apg does, cannot be guided again")
         size = len(t)
         return {k: v[:size] for k, v in answer.items()}, {k: v[size:] for k, v in answer.items()}
 

@@ -1,4 +1,4 @@
-"""Steering: along the gradient of anything that can be differentiated."""
+"""Guidance along a gradient: of an energy, a reward or a classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dynamic thresholding: x̂0 is kept within what data can be."""
+"""Dynamic thresholding: x̂0 is clipped to the range of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Adaptive Runge-Kutta: steps as long as an error allows, for references and for data of many scales.
+r"""Adaptive Runge-Kutta solvers: the step size follows an error estimate.
 
 The probability-flow ODE in lambda = log(alpha / sigma) is, for y = x / alpha (Lu et al. 2022, section 3.1),
 

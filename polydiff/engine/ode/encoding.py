@@ -1,4 +1,4 @@
-"""From data to the noise that would have become it: the probability-flow ODE run the other way.
+"""Encoding: from data to its noise, by the probability-flow ODE run backwards (DDIM inversion).
 
 The way there is deterministic, so a state and its noise are one to one, and what lies between two noises is
 noise too: decoded, it lies between their data (Song et al. 2021, section 4.3 and appendix D.3).
@@ -61,7 +61,7 @@ def encode(
 ) -> State:
     """The state at t = 1 that a deterministic solver leads back to `state`, clean tensors (B, N, ...).
 
-    Components that are carried (Fixed) stay as they are.
+    Passive components stay as they are.
 
     Errors: UsageError for a component whose steps are random whatever the solver (Categorical).
     """

@@ -1,4 +1,4 @@
-r"""How likely a model finds data: the density that the probability-flow ODE carries from the prior to it.
+r"""Log likelihoods: the density of data under a model, by the probability-flow ODE.
 
 For y = x / alpha and tau = log(sigma / alpha) (Chen et al. 2018; Song et al. 2021, section 4.3)
 
