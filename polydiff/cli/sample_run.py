@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -251,6 +252,12 @@ def _places(
         return out.parent, {plan.asks[0][0]: out}, None
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: not a folder.")
+    if not out.exists() and re.fullmatch(r"\.(?!v\d)[a-z]\w{1,4}", out.suffix.lower()):
+        hint = did_you_mean(out.suffix, suffixes)
+        raise UsageError(
+            f"-o {out}: {model.domain.name} writes {' '.join(suffixes)}, no {out.suffix}.{hint} "
+            "Give one of them, or a folder's name without a suffix."
+        )
     paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.asks}
     name = "contact.png" if shard is None else f"contact-{shard[0]}of{shard[1]}.png"
     return out, paths, out / name

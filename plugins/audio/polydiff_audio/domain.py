@@ -47,6 +47,7 @@ class Audio(Domain):
     Config = AudioConfig
     Options = AudioOptions
     suffixes = files.SUFFIXES
+    also_reads = files.READ[len(files.SUFFIXES) :]
     tolerance = 3.0  # dB of log-mel magnitude: phase is found again, not kept
     capabilities = frozenset({"variation", "inpaint", "variable", "mix", "loop"})
     label = "label"
@@ -182,9 +183,10 @@ class Audio(Domain):
         if request.source is not None:
             source = request.source if _kept(request) else self.fitted(request.source)
             clip = replace(clip, notes=(*(f"source: {note}" for note in source.notes), *clip.notes))
-        clip = normalise(clip, options.loudness or ("none" if _kept(request) else "peak"))
         clip = clip if options.channels is None else to_channels(clip, options.channels)
-        return clip if options.sample_rate is None else resample(clip, options.sample_rate)
+        clip = clip if options.sample_rate is None else resample(clip, options.sample_rate)
+        # last, since channels and rates change the level
+        return normalise(clip, options.loudness or ("none" if _kept(request) else "peak"))
 
     def _intervals(self, request: SampleRequest) -> tuple[regions.Interval, ...]:
         """The kept parts of the source in seconds, none of them beyond the result's end."""

@@ -43,6 +43,7 @@ class Video(Domain):
     Config = VideoConfig
     Options = VideoOptions
     suffixes = files.SUFFIXES
+    also_reads = files.READ[len(files.SUFFIXES) :]
     tolerance = 12.0  # mean difference in steps of 8 bits: H.264 halves colours, components are truncated
     capabilities = frozenset({"variation", "inpaint", "variable"})
     reads_folders = True
