@@ -114,7 +114,7 @@ def labelled_files(
     if not paths:
         raise UsageError(f"{folder}: no {' '.join(suffixes)} file in it or below it.")
     if pattern:
-        return [(path, _match(pattern, path)) for path in paths]
+        return [(path, matched(pattern, path)) for path in paths]
     return [(path, {label: path.parent.name} if label and path.parent != folder else {}) for path in paths]
 
 
@@ -133,9 +133,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k is not None and v not in (None, "")} for row in rows]
 
 
-def _match(pattern: str, path: Path) -> dict[str, str]:
-    """
-    >>> _match("{digit}_{speaker}_{take}", Path("a/7_theo_12.wav"))
+def matched(pattern: str, path: Path) -> dict[str, str]:
+    """Labels from the name of a file or a folder; UsageError where it does not follow the pattern.
+
+    >>> matched("{digit}_{speaker}_{take}", Path("a/7_theo_12.wav"))
     {'digit': '7', 'speaker': 'theo', 'take': '12'}
     """
     words = re.split(r"\{(\w+)\}", pattern)

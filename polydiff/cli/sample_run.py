@@ -13,7 +13,7 @@ import click
 
 from polydiff.cli.output import echo_json, echo_table
 from polydiff.cli.session import progress, set_threads, uninterrupted
-from polydiff.errors import UsageError
+from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, load
 from polydiff.models.refs import ModelFolder
 from polydiff.plugins.registry import get_registry
@@ -276,10 +276,11 @@ def _places(
         return out.parent, {plan.requests[0][0]: out}, None
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: not a folder.")
-    if re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", out.suffix.lower()) and not out.exists():
+    if not out.exists() and re.fullmatch(r"\.(?!v\d)[a-z]\w{1,4}", out.suffix.lower()):
+        hint = did_you_mean(out.suffix, suffixes)
         raise UsageError(
-            f"-o {out}: files of {model.domain.name} end in {' '.join(suffixes)}. "
-            "For a folder of that name, make it first."
+            f"-o {out}: {model.domain.name} writes {' '.join(suffixes)}, no {out.suffix}.{hint} "
+            "Give one of them, or a folder's name without a suffix."
         )
     paths = {index: out / sample_name(index, suffix or suffixes[0]) for index, _ in plan.requests}
     name = "contact.png" if shard is None else f"contact-{shard[0]}of{shard[1]}.png"

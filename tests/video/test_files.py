@@ -61,7 +61,10 @@ def test_a_gif_of_many_colours_says_what_was_lost(tmp_path):
     rng = np.random.default_rng(0)
     clip = VideoClip(rng.integers(0, 255, (3, 32, 32, 3), np.uint8), 60)
     notes = write(clip, tmp_path / "a.gif")
-    assert notes == ["more than 256 colours, brought down to 256", "a GIF shows at most 50 frames a second"]
+    assert notes == [
+        "more than 256 colours, brought down to 256",
+        "a GIF shows at most 50 frames a second: resampled to that",
+    ]
 
 
 def test_alpha_is_laid_over_black(tmp_path):

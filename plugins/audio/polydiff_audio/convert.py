@@ -33,6 +33,15 @@ def resample(clip: AudioClip, sample_rate: int) -> AudioClip:
     return AudioClip(wave, sample_rate, (*clip.notes, note))
 
 
+def _mono(wave: np.ndarray) -> np.ndarray:
+    """The mean of channels; the louder of two that are out of phase, whose mean would be next to nothing."""
+    mixed: np.ndarray = wave.mean(0, keepdims=True)
+    power = np.square(wave, dtype=np.float64).mean(1)
+    if np.square(mixed, dtype=np.float64).mean() < 1e-3 * power.max():
+        return wave[[int(power.argmax())]]
+    return mixed
+
+
 def to_channels(clip: AudioClip, channels: int) -> AudioClip:
     """The clip with another number of channels: mean to mono, copies from mono, surround mixed to stereo."""
     if channels not in (1, 2):
@@ -41,7 +50,7 @@ def to_channels(clip: AudioClip, channels: int) -> AudioClip:
     if given == channels:
         return clip
     if channels == 1:
-        mixed = wave.mean(0, keepdims=True)
+        mixed = _mono(wave)
     elif given == 1:
         mixed = np.repeat(wave, 2, axis=0)
     elif given == 6:
@@ -50,4 +59,7 @@ def to_channels(clip: AudioClip, channels: int) -> AudioClip:
         mixed = np.stack([wave[0::2].mean(0), wave[1::2].mean(0)])
     names = {1: "mono", 2: "stereo"}
     note = f"{names.get(given, f'{given} channels')} mixed to {names[channels]}"
+    taken = channels == 1 and bool((wave == mixed).all(1).any() and not (wave == mixed).all())
+    if taken:
+        note = f"{names.get(given, f'{given} channels')} out of phase: one channel taken as mono"
     return replace(clip, waveform=mixed, notes=(*clip.notes, note))

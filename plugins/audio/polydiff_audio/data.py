@@ -35,7 +35,7 @@ def read_dataset(
     window: float = 10.0,
     trim: bool = True,
 ) -> Dataset:
-    """Labelled clips from a folder of wav, flac, ogg and mp3 files, or from a .npz file.
+    """Labelled clips from a folder of sound files (`files.READ`), or from a .npz file.
 
     Args:
         folder: a folder (labels as polydiff.dataset.labelled_files has it: metadata.csv or metadata.jsonl, a
@@ -52,11 +52,15 @@ def read_dataset(
     left, or where an argument names a label that the data does not have.
     """
     path = Path(folder)
+    if not 0.01 <= window <= 3600:
+        raise UsageError(f"data.window: seconds of a piece, from 0.01 to 3600, not {window:g}.")
     if path.suffix == ".npz":
         rows, skipped = _npz_rows(path, trim)
     else:
-        pattern = pattern and re.sub(rf"({'|'.join(map(re.escape, files.SUFFIXES))})$", "", pattern)
-        listed = labelled_files(path, files.SUFFIXES, "label", pattern)
+        pattern = pattern and re.sub(
+            rf"({'|'.join(map(re.escape, sorted(files.READ, key=len, reverse=True)))})$", "", pattern
+        )
+        listed = labelled_files(path, files.READ, "label", pattern)
         rows, skipped = _file_rows(listed, window, trim)
     rows = _chosen(rows, where)
     if not rows:

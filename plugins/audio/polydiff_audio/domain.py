@@ -46,7 +46,9 @@ class Audio(ConfiguredDomain, FileDomain):
     name: ClassVar[str] = "audio"
     Config = AudioConfig
     Options = AudioOptions
-    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write))
+    formats = dict.fromkeys(files.READ, Format(files.read)) | dict.fromkeys(
+        files.SUFFIXES, Format(files.read, files.write)
+    )
     picture = "polydiff_audio.preview:picture"
     sheet = "polydiff_audio.preview:contact_sheet"
     notebook = "polydiff_audio.preview:player"
@@ -174,9 +176,10 @@ class Audio(ConfiguredDomain, FileDomain):
         if request.source is not None:
             source = request.source if request.inpaints else self.fitted(request.source)
             clip = replace(clip, notes=(*(f"source: {note}" for note in source.notes), *clip.notes))
-        clip = normalise(clip, options.loudness or ("none" if request.inpaints else "peak"))
         clip = clip if options.channels is None else to_channels(clip, options.channels)
-        return clip if options.sample_rate is None else resample(clip, options.sample_rate)
+        clip = clip if options.sample_rate is None else resample(clip, options.sample_rate)
+        # last, since channels and rates change the level
+        return normalise(clip, options.loudness or ("none" if request.inpaints else "peak"))
 
     def _intervals(self, request: SampleRequest) -> tuple[spans.Span, ...]:
         """The kept parts of the source in seconds, none of them beyond the result's end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,13 @@ from polydiff.errors import UsageError, did_you_mean
 from polydiff.support.files import atomic_write
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.convert import resample, to_channels
+from polydiff_audio.decoding import decode
 from polydiff_audio.loudness import HEADROOM_DB, amplitude, decibels
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # written
+READ = (
+    *SUFFIXES, ".aif", ".aiff", ".au", ".caf", ".w64", ".opus", ".oga", ".m4a", ".aac", ".webm", ".mka",
+)  # fmt: skip
 _FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 _LOSSY = (".ogg", ".mp3")
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
@@ -45,12 +48,11 @@ def read(
     if path.stat().st_size == 0:
         raise UsageError(f"{path} is empty (0 bytes); record or copy it again.")
     try:
-        with soundfile.SoundFile(path) as file:
-            promised, rate, subtype = file.frames, file.samplerate, file.subtype
-            wave = file.read(dtype="float32", always_2d=True).T
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        wave, rate, subtype = decode(path)
+    except EOFError as error:
+        raise UsageError(f"{path} is truncated: {error}; copy it again.") from error
+    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, MemoryError) as error:
         raise UsageError(_why_unreadable(path, error)) from error
-    _check_whole(path, promised, wave.shape[1], rate)
     if wave.shape[1] == 0:
         raise UsageError(f"{path} holds no samples; record or copy it again.")
     bad = ~np.isfinite(wave).all(0)
@@ -163,29 +165,3 @@ def _why_unreadable(path: Path, error: Exception) -> str:
 
 def _detail(error: Exception) -> str:
     return str(error).split(": ", 1)[-1].strip().rstrip(".")
-
-
-def _check_whole(path: Path, promised: int, found: int, rate: int) -> None:
-    """A cut file reads without a word (libsndfile shortens the promise): look at its own bookkeeping."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        file.seek(max(size - 65536, 0))
-        tail = file.read()
-    cut = found < promised
-    if head[:4] == b"RIFF" and len(head) == 12:
-        length = struct.unpack("<I", head[4:8])[0]
-        cut |= 0 < length < 0xFFFFFF00 and length + 8 > size + 1  # 0 and the top: written by a live stream
-    if head[:4] == b"OggS":
-        cut |= not _ends_with_whole_page(tail)
-    if cut:
-        raise UsageError(f"{path} is truncated: only {found / rate:.2f} s of sound are there; copy it again.")
-
-
-def _ends_with_whole_page(tail: bytes) -> bool:
-    """Whether an ogg stream ends with a complete page that carries the end-of-stream flag (RFC 3533)."""
-    start = tail.rfind(b"OggS")
-    page = tail[start:]
-    if start < 0 or len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])

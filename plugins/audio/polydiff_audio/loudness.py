@@ -70,8 +70,8 @@ def normalise(clip: AudioClip, kind: str = "peak", target: float | None = None) 
     gain = amplitude((TARGET[kind] if target is None else target) - level)
     ceiling = amplitude(max(HEADROOM_DB, target if kind == "peak" and target is not None else HEADROOM_DB))
     if clip.peak * gain > ceiling * (1 + 1e-6):
-        notes.append(
-            f"{kind} level held back by {decibels(clip.peak * gain / ceiling):.1f} dB to avoid clipping"
-        )
+        over = decibels(clip.peak * gain / ceiling)
+        if over >= 0.05:  # a note of 0.0 dB says nothing
+            notes.append(f"{kind} level held back by {over:.1f} dB to avoid clipping")
         gain = ceiling / clip.peak
     return replace(clip, waveform=clip.waveform * np.float32(gain), notes=tuple(notes))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polydiff.dataset import DataReport, Dataset, Item, labelled_files
+from polydiff.dataset import METADATA, DataReport, Dataset, Item, labelled_files, matched
 from polydiff.errors import UsageError, did_you_mean
 from polydiff_video import files
 from polydiff_video.clip import VideoClip
@@ -112,13 +112,18 @@ def _listed(path: Path, pattern: str | None) -> list[tuple[Path, Mapping[str, An
     if path.is_file():
         return [(path, {})]
     folders = {p.parent for p in path.rglob("*") if p.suffix.lower() in files.STILLS}
-    films = {p.parent for p in path.rglob("*") if p.suffix.lower() in files.SUFFIXES}
+    films = {p.parent for p in path.rglob("*") if p.suffix.lower() in files.READ}
     frames = sorted(folders - films)
     if frames == [path]:
         return [(path, {})]
-    of_frames = [(p, {"label": p.parent.name} if p.parent != path else {}) for p in frames]
+    if any((path / name).is_file() for name in METADATA):
+        return list(labelled_files(path, files.READ, "label", pattern))  # it names folders of frames too
+    if pattern:
+        of_frames = [(p, matched(pattern, p)) for p in frames]
+    else:
+        of_frames = [(p, {"label": p.parent.name} if p.parent != path else {}) for p in frames]
     try:
-        return [*labelled_files(path, files.SUFFIXES, "label", pattern), *of_frames]
+        return [*labelled_files(path, files.READ, "label", pattern), *of_frames]
     except UsageError:
         if of_frames:
             return list(of_frames)

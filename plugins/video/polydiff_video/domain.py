@@ -40,7 +40,9 @@ class Video(ConfiguredDomain, FileDomain):
     name: ClassVar[str] = "video"
     Config = VideoConfig
     Options = VideoOptions
-    formats = dict.fromkeys(files.SUFFIXES, Format(files.read, files.write))
+    formats = dict.fromkeys(files.READ, Format(files.read)) | dict.fromkeys(
+        files.SUFFIXES, Format(files.read, files.write)
+    )
     picture = "polydiff_video.preview:filmstrip"
     sheet = "polydiff_video.preview:contact_sheet"
     notebook = "polydiff_video.preview:moving"

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from polydiff.errors import UsageError, did_you_mean
@@ -23,9 +23,12 @@ _FILMS = {".mp4": ("mp4", "libx264"), ".webm": ("webm", "libvpx-vp9")}
 _ANIMATIONS = {".gif": "GIF", ".webp": "WEBP", ".apng": "PNG"}
 FOLDER = ".frames"  # what a written folder of pictures is called
 SUFFIXES = (".gif", *_FILMS, ".webp", ".apng", ".npz", FOLDER)
+READ = (*SUFFIXES, ".mov", ".mkv", ".avi", ".m4v", ".ts")
 STILLS = (".png", ".jpg", ".jpeg", ".bmp")
 _STILL_FPS = 8.0  # what pictures that say no rate are taken at
 _ROUNDED = 10.5  # milliseconds: GIF counts in hundredths
+_RATES = (0.1, 1000)  # frames a second that can be written
+_GIF_FPS = 50  # viewers show delays under two hundredths of a second at a tenth
 _DESCRIPTION = 0x010E  # the EXIF tag
 _MOST_PIXELS = 2**31  # uncompressed bytes; a film beyond it is refused before memory runs out
 
@@ -63,6 +66,10 @@ def write(clip: VideoClip, path: str | os.PathLike[str]) -> list[str]:
     if suffix not in SUFFIXES:
         hint = did_you_mean(suffix, SUFFIXES)
         raise UsageError(f"{path}: films are written as {' '.join(SUFFIXES)}.{hint}")
+    if not _RATES[0] <= clip.fps <= _RATES[1]:
+        raise UsageError(
+            f"{path}: {clip.fps:g} frames a second cannot be written; choose {_RATES[0]} to {_RATES[1]}."
+        )
     with atomic_write(path) as temporary:
         if suffix == ".npz":
             np.savez_compressed(temporary, frames=clip.frames, fps=clip.fps)
@@ -71,7 +78,8 @@ def write(clip: VideoClip, path: str | os.PathLike[str]) -> list[str]:
             _write_frames(clip, temporary)
             return []
         if suffix == ".gif":
-            temporary.write_bytes(to_gif(clip))
+            slow = _slowed(clip)
+            temporary.write_bytes(to_gif(slow))
             return _gif_notes(clip)
         if suffix in _ANIMATIONS:
             images = [Image.fromarray(frame) for frame in clip.frames]
@@ -137,10 +145,20 @@ def to_gif(clip: VideoClip) -> bytes:
     return buffer.getvalue()
 
 
+def _slowed(clip: VideoClip) -> VideoClip:
+    if clip.fps <= _GIF_FPS:
+        return clip
+    length = max(round(len(clip) * _GIF_FPS / clip.fps), 1)
+    places = ((np.arange(length) + 0.5) * clip.fps / _GIF_FPS).astype(int).clip(max=len(clip) - 1)
+    return VideoClip(clip.frames[places], _GIF_FPS, clip.notes)
+
+
 def _gif_notes(clip: VideoClip) -> list[str]:
     many = Image.fromarray(clip.frames.reshape(len(clip), -1, 3)).getcolors(256) is None
     notes = ["more than 256 colours, brought down to 256"] if many else []
-    return notes + (["a GIF shows at most 50 frames a second"] if clip.fps > 50 else [])
+    return notes + (
+        [f"a GIF shows at most {_GIF_FPS} frames a second: resampled to that"] if clip.fps > _GIF_FPS else []
+    )
 
 
 def _durations(clip: VideoClip, unit: int) -> list[int]:
@@ -184,7 +202,7 @@ def _read_npz(path: Path) -> VideoClip:
 
 
 def _read_folder(folder: Path) -> VideoClip:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in STILLS)
+    paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in STILLS), key=_as_people_sort)
     if not paths:
         raise UsageError(f"{folder}: no pictures ({' '.join(STILLS)}) in this folder.")
     clips = [_read_animation(path) for path in paths]
@@ -199,6 +217,19 @@ def _read_folder(folder: Path) -> VideoClip:
     return VideoClip(np.concatenate([clip.frames for clip in clips]), fps, tuple(notes))
 
 
+def _as_people_sort(path: Path) -> tuple[tuple[str | int, ...], str]:
+    """1, 2, 10: the numbers in a name count as numbers."""
+    parts = re.split(r"(\d+)", path.stem)
+    return tuple(int(part) if i % 2 else part.lower() for i, part in enumerate(parts)), path.name
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow clips 16-bit grey at 255; the upper 8 bits are the picture."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+
+
 def _read_animation(path: Path) -> VideoClip:
     frames: list[Frames] = []
     durations: list[float] = []
@@ -209,7 +240,7 @@ def _read_animation(path: Path) -> VideoClip:
             said = _said(image)
             for frame in ImageSequence.Iterator(image):
                 _check_size(path, frame.width, frame.height, len(frames) + 1)
-                pixels = frame.convert("RGBA")
+                pixels = ImageOps.exif_transpose(_eight_bits(frame)).convert("RGBA")
                 alpha |= bool((np.asarray(pixels)[..., 3] < 255).any())
                 black = Image.new("RGBA", pixels.size, (0, 0, 0, 255))
                 frames.append(np.asarray(Image.alpha_composite(black, pixels).convert("RGB")))
@@ -235,36 +266,87 @@ def _read_animation(path: Path) -> VideoClip:
 def _read_film(path: Path) -> VideoClip:
     frames: list[Frames] = []
     times: list[float | None] = []
+    alpha, turned = False, 0
     try:
         with av.open(str(path)) as file:
             if not file.streams.video:
                 raise UsageError(f"{path}: holds no video, only {', '.join(s.type for s in file.streams)}.")
-            stream = file.streams.video[0]
-            promised, rate = stream.frames, float(stream.average_rate or stream.guessed_rate or 0)
-            for frame in file.decode(stream):
+            films = [s for s in file.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            if not films:
+                raise UsageError(f"{path}: holds a cover picture and no film.")
+            stream = films[0]
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+            promised = stream.frames
+            for frame in _decoded(file, stream):
                 _check_size(path, frame.width, frame.height, len(frames) + 1)
-                frames.append(cast("Frames", frame.to_ndarray(format="rgb24")))
+                turned = frame.rotation
+                pixels, clear = _opaque(frame)
+                alpha |= clear
+                frames.append(np.ascontiguousarray(np.rot90(pixels, round(turned / 90))))
                 times.append(frame.time)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as a film ({_reason(error)}).") from error
     if not frames:
         raise UsageError(f"{path}: holds no frames.")
-    if promised and len(frames) < promised:
+    notes = ["alpha laid over black"] if alpha else []
+    notes += [f"turned by {turned % 360} degrees, as its file asks"] if turned else []
+    if promised and len(frames) < promised and _ends_early(path):
         raise UsageError(f"{path}: truncated, {len(frames)} of {promised} frames are there. Copy it again.")
     if len({frame.shape for frame in frames}) > 1:
         raise UsageError(f"{path}: its frames change their size on the way, which no clip here can.")
     if any(time is None for time in times) or len(times) < 2:
-        return VideoClip(np.stack(frames), rate or _STILL_FPS)
+        return VideoClip(np.stack(frames), rate or _STILL_FPS, tuple(notes))
     gaps = np.diff(np.array(times, float)) * 1000
-    clip = _at_one_rate(np.stack(frames), [*gaps, float(np.median(gaps))], [])
+    clip = _at_one_rate(np.stack(frames), [*gaps, float(np.median(gaps))], notes)
     # containers round times; the rate that the stream states is the true one where both agree
     return VideoClip(clip.frames, rate, clip.notes) if rate and abs(clip.fps / rate - 1) < 0.02 else clip
+
+
+def _decoded(file: Any, stream: Any) -> Iterable[av.VideoFrame]:
+    """The frames; FFmpeg's own VP9 drops the alpha plane, libvpx keeps it."""
+    said = {name.lower(): value for name, value in stream.metadata.items()}
+    if said.get("alpha_mode") != "1" or stream.codec_context.name not in ("vp8", "vp9", "libvpx-vp9"):
+        yield from file.decode(stream)
+        return
+    libvpx = cast(
+        Any, av.CodecContext.create("libvpx" if "8" in stream.codec_context.name else "libvpx-vp9", "r")
+    )
+    for packet in file.demux(stream):
+        yield from libvpx.decode(packet)
+
+
+def _opaque(frame: av.VideoFrame) -> tuple[Frames, bool]:
+    """The picture over black, and whether any of it was transparent."""
+    if not any(kind in frame.format.name for kind in ("yuva", "rgba", "argb", "bgra", "abgr", "gbrap")):
+        return cast("Frames", frame.to_ndarray(format="rgb24")), False
+    pixels = frame.to_ndarray(format="rgba").astype(np.uint16)
+    laid = (pixels[..., :3] * pixels[..., 3:] + 127) // 255
+    return laid.astype(np.uint8), bool((pixels[..., 3] < 255).any())
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether a box of an mp4 or mov goes beyond its end; an edit list leaves frames out by right."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head[4:] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+            return True
+        start = 0
+        while start + 8 <= size:
+            file.seek(start)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[8:], "big") if length == 1 else length or size - start
+            start += max(length, 8)
+    return start != size
 
 
 def _at_one_rate(frames: Frames, durations: Sequence[float], notes: Iterable[str]) -> VideoClip:
     """Frames that stay on longer are repeated. `durations` are in milliseconds, 0 for unknown."""
     shown = np.array([d if d > 0 else 1000 / _STILL_FPS for d in durations])
     base = float(shown.min())
+    if base < 0.5 * float(np.percentile(shown, 10)):
+        base = float(np.median(shown))  # one short gap sets no rate; the bulk of the gaps does
     times = np.maximum(np.rint(shown / base), 1)
     base = float(shown.sum() / times.sum())  # the shortest frame was rounded, the mean is truer
     times = np.maximum(np.rint(shown / base), 1)
