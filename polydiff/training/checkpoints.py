@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from polydiff.errors import PolydiffError, UsageError
+from polydiff.support.files import aside
 
 NAME = "checkpoint.safetensors"
 FORMAT = 1
@@ -63,17 +62,13 @@ def save_checkpoint(
         "config": json.dumps(dict(config)),
         "facts": json.dumps(dict(facts)),
     }
-    path, aside = folder / NAME, folder / f"{NAME}.part"
+    path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, aside, metadata)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):  # the folder itself may refuse
-            aside.unlink(missing_ok=True)
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        with aside(path) as temporary:
+            save_file(tensors, temporary, metadata)
+    except (PolydiffError, OSError, SafetensorError) as error:
+        cause = error.__cause__ if isinstance(error, PolydiffError) else error
+        why = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         raise PolydiffError(
             f"{path}: cannot be written ({why}). Make room or choose another folder; --resume goes on."
         ) from error
