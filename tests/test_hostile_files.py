@@ -73,7 +73,7 @@ def test_any_bytes_as_weights_are_taken_or_refused_in_words(
     try:
         check_weights(path)
     except UsageError as error:
-        assert str(error).startswith(str(path))
+        assert str(error).startswith(str(path))  # noqa: PT017
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,8 +87,8 @@ def test_a_damaged_npz_is_bad_input(tmp_path_factory: pytest.TempPathFactory, pl
     try:
         read_npz(path)
     except UsageError as error:
-        assert str(error).startswith(str(path))
-        assert "\n" not in str(error)
+        assert str(error).startswith(str(path))  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
 
 
 def test_archives_are_bounded_before_they_are_unpacked(tmp_path: Path) -> None:
