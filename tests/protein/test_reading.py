@@ -67,7 +67,21 @@ def test_byte_order_marks_and_carriage_returns(tmp_path: Path, lines: list[str])
 
 
 def test_mmcif_without_the_columns_that_are_optional(tmp_path: Path, lines: list[str]) -> None:
-    columns = ["group_PDB", "id", "type_symbol", "label_atom_id", "label_comp_id", "label_asym_id", "label_seq_id", "Cartn_x", "Cartn_y", "Cartn_z", "auth_seq_id", "auth_asym_id", "pdbx_PDB_model_num"]  # fmt: skip
+    columns = [
+        "group_PDB",
+        "id",
+        "type_symbol",
+        "label_atom_id",
+        "label_comp_id",
+        "label_asym_id",
+        "label_seq_id",
+        "Cartn_x",
+        "Cartn_y",
+        "Cartn_z",
+        "auth_seq_id",
+        "auth_asym_id",
+        "pdbx_PDB_model_num",
+    ]
     rows = [
         f"ATOM {i} {x[76:78].strip()} {x[12:16].strip()} ALA A {int(x[22:26])} {x[30:54]} {int(x[22:26])} A 1"
         for i, x in enumerate(lines, 1)
