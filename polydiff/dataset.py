@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
-from polydiff.errors import UsageError
+from polydiff.errors import PolydiffError, UsageError
 
 __all__ = ["METADATA", "DataReport", "Dataset", "Item", "checked", "labelled_files"]
 
@@ -125,7 +125,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 rows = list(csv.DictReader(file))
             else:
                 rows = [json.loads(line) for line in file if line.strip()]
-        except (ValueError, csv.Error) as error:
+        except (ValueError, csv.Error, RecursionError) as error:
             raise UsageError(f"{path}: cannot be read ({error}).") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not row.get("file_name"):
@@ -147,6 +147,17 @@ def matched(pattern: str, path: Path) -> dict[str, str]:
     return match.groupdict()
 
 
+def fault(error: Exception) -> str:
+    """Why a file cannot be read, on one line: ours as they are, a decoder's with the name of its kind.
+
+    >>> fault(ValueError("bad\\nmagic"))
+    'cannot be read (ValueError: bad magic)'
+    """
+    if isinstance(error, PolydiffError | OSError):
+        return str(error)
+    return f"cannot be read ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
+
+
 def checked(files: Iterable[tuple[Path, Mapping[str, Any]]], load: Callable[[Path], Any]) -> Dataset:
     """Load every file once, keep those that can be read, and name those that cannot in the report."""
     items: list[Item] = []
@@ -154,8 +165,8 @@ def checked(files: Iterable[tuple[Path, Mapping[str, Any]]], load: Callable[[Pat
     for path, labels in files:
         try:
             load(path)
-        except (UsageError, OSError) as error:
-            skipped.append((str(path), str(error)))
+        except Exception as error:  # whatever a damaged file provokes in a decoder
+            skipped.append((str(path), fault(error)))
         else:
             items.append(Item(partial(load, path), labels, str(path)))
     if not items:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import click
 
 from polydiff import __version__
 from polydiff.cli.commands import COMMANDS, help_page, plugin_commands
+from polydiff.cli.output import printable
 from polydiff.errors import PluginError, PolydiffError, UsageError, did_you_mean
 
 INTERRUPTED = 130
@@ -115,6 +119,7 @@ def run(arguments: list[str]) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     debug = "--debug" in arguments[:end]  # anywhere, since it is added to a line that has just failed
     arguments = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    _interruptible()
     try:
         result: Any = cli.main(arguments, prog_name="polydiff", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
@@ -126,6 +131,8 @@ def run(arguments: list[str]) -> int:
         return _fail(error.format_message() + _suggestion(error) + page, error.exit_code, debug)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)
+    except MemoryError:
+        return _fail("out of memory: ask for less at once, or for smaller examples.", 2, debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", PolydiffError.exit_code, debug)
@@ -146,5 +153,17 @@ def _suggestion(error: click.UsageError) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print("Error:", " ".join(message.split("\n")), file=sys.stderr)
+    if sys.stderr is not None:  # closed: standard output is for results, whoever reads it
+        with suppress(OSError, ValueError):
+            print("Error:", printable(message), file=sys.stderr, flush=True)
     return code
+
+
+def _interruptible() -> None:
+    """SIGTERM and the closing of the terminal end a command as Ctrl-C does: what is begun is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it: leave it so
+            signal.signal(number, signal.default_int_handler)

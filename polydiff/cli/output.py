@@ -5,10 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from unicodedata import category
 
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+_CONTROLS = ("Cc", "Cf", "Cs")  # of terminals, of the direction of writing, and bytes that are no text
+
+
+def printable(text: str) -> str:
+    """A text on one line with its control characters shown, since names of files may hold those that a
+    terminal obeys.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a\\\\x1b[31m b'
+    """
+    line = " ".join(text.split("\n"))
+    return "".join(
+        c if category(c) not in _CONTROLS else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in line
+    )
 
 
 def echo_json(value: Any) -> None:

@@ -22,6 +22,7 @@ have no slash.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
@@ -63,6 +64,9 @@ Combine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 #: log_snr is cut to this range for networks, so that both ends of time give finite inputs
 LOG_SNR_RANGE = 30.0
+
+#: of the error of a network that predicts noise; sigma / alpha of EDM is 80
+_MOST_AMPLIFIED = 1e4
 
 _GAUSSIAN = Gaussian()
 
@@ -166,7 +170,16 @@ def _combined(
 
     def combined(x: State, t: Tensor, mask: Mask, cond: Cond) -> State:
         # alpha = 0 holds no signal to divide by; the floor gives a finite (and there arbitrary) answer
-        a, b = combine(schedule.alpha(t).clamp(min=1e-6), schedule.sigma(t))
+        alpha, sigma = schedule.alpha(t).clamp(min=1e-6), schedule.sigma(t)
+        a, b = combine(alpha, sigma)
+        # a GPU is not waited for, nor its graph broken, to ask
+        if b.device.type == "cpu" and bool((b.abs() > _MOST_AMPLIFIED).any()):
+            warnings.warn(
+                f"at t = {float(t.max()):.4g} the schedule leaves almost no signal, and an error of this "
+                f"network becomes {float(b.abs().max()):.0e} times as large in x̂0: use a grid that begins "
+                "later, or a network that predicts v",
+                stacklevel=2,
+            )
         output = answered(x, t, mask, cond)
         return {**x, **{k: per_sample(a, v) * x[k] + per_sample(b, v) * v for k, v in output.items()}}
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -45,6 +47,8 @@ __all__ = [
 SIGMA_MIN = 0.002
 #: sigma / alpha beyond which a grid places no node but the first: noise, for unit variance
 SIGMA_MAX = 80.0
+#: a table of more rows is a slip of the keyboard, and takes the memory
+MOST_STEPS = 100_000
 #: so few steps cannot afford a call near the data: `karras` and `make_table` have other defaults for them
 FEW_STEPS = 8
 
@@ -231,15 +235,18 @@ def custom(schedule: Schedule, steps: int, times: Sequence[float] | Tensor) -> T
     grid = torch.as_tensor(times, dtype=torch.float64)
     if grid.dim() != 1 or len(grid) != _count(steps) + 1:
         raise UsageError(f"a custom grid of {steps} steps needs {steps + 1} times, got {len(times)}")
-    if bool((grid < 0).any() or (grid > 1).any()) or grid[-1] != 0:
+    # asked this way round, since a NaN is neither too small nor too large
+    if not bool(((grid >= 0) & (grid <= 1)).all()) or grid[-1] != 0:
         raise UsageError("custom times must lie between 0 and 1 and end at 0")
     return grid
 
 
 def _count(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    if isinstance(steps, bool) or not isinstance(steps, SupportsIndex) or index(steps) < 1:
         raise UsageError(f"steps must be a whole number of at least 1, got {steps!r}")
-    return steps
+    if index(steps) > MOST_STEPS:
+        raise UsageError(f"steps must be at most {MOST_STEPS}, got {steps!r}")
+    return index(steps)
 
 
 GRIDS: dict[str, Callable[..., Tensor]] = {

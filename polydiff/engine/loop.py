@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -123,7 +124,7 @@ def step(
             return step(run, table, denoiser, processes, mask, cond)
     row, mask = table.rows[run.row], mask or {}
     t = torch.full(run.seeds.shape, row.t, dtype=torch.float64, device=run.seeds.device)
-    x0_hat = denoiser(run.seen, t, mask, cond or {})
+    x0_hat = _answer(denoiser(run.seen, t, mask, cond or {}), run, processes)
     return move(run, x0_hat, row, table.history, processes, mask)
 
 
@@ -164,6 +165,24 @@ def move(
             x[name] = process.move(here, readouts, row, base, xi, real)
         h[name] = readouts[: depth - 1]
     return Run(x=x, h=h, anchor=anchor, row=run.row + 1, seeds=run.seeds, memory=memory)
+
+
+def _answer(answer: Any, run: Run, processes: Mapping[str, Process]) -> State:
+    """The answer of a denoiser, or one line on what is wrong with it."""
+    if not isinstance(answer, Mapping):
+        raise UsageError(
+            f"the denoiser must answer a dictionary of tensors, and gave {type(answer).__name__}"
+        )
+    for name, value in answer.items():
+        if not isinstance(value, Tensor):
+            raise UsageError(f"the denoiser's answer for {name!r} is no tensor but {type(value).__name__}")
+        if name not in processes:
+            if "/" not in name:
+                raise UsageError(f"the denoiser answers {name!r}; the components are {', '.join(processes)}")
+        elif processes[name].linear and value.shape != run.x[name].shape:
+            got, want = tuple(value.shape), tuple(run.x[name].shape)
+            raise UsageError(f"the denoiser's answer for {name!r} has the shape {got}, and the state {want}")
+    return dict(answer)
 
 
 def _unused(own: list[Tensor], like: Tensor, used: Sequence[Tensor | None]) -> Tensor:
@@ -225,7 +244,7 @@ def finish(
     t = torch.empty(run.seeds.shape, dtype=torch.float64, device=run.seeds.device)
     with torch.no_grad():
         for row in table.rows[run.row :]:
-            answer = denoiser(run.seen, t.fill_(row.t), mask, cond)
+            answer = _answer(denoiser(run.seen, t.fill_(row.t), mask, cond), run, processes)
             x0_hat = unaliased(answer, [run.x[name] for name in made])
             run = move(run, x0_hat, row, depth, processes, mask, made)
     return run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from polydiff.support.validate import validated
 SCHEMA_VERSION = 1
 MANIFEST, WEIGHTS = "model.json", "weights.safetensors"
 TABLES = "tables"  # folder of calibrated tables, see polydiff.models.calibrated
+_MOST_JSON = 2**24  # bytes of a model.json
+_MOST_HEADER = 10**8  # bytes of a weights header, the format's own bound
+_NO_WEIGHTS = ("BOOL", "I8", "U8", "C64")  # whole numbers of 64 bits are counters of batches
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -36,7 +40,7 @@ class SamplingDefaults(Strict):
     solver_options: dict[str, Any] = Field(default_factory=dict)
     grid: str | None = None
     grid_options: dict[str, Any] = Field(default_factory=dict)
-    steps: int = Field(default=20, ge=1)
+    steps: int = Field(default=20, ge=1, le=100_000)
     guidance: str = "cfg"
     guidance_options: dict[str, Any] = Field(default_factory=dict)
     guidance_scale: float = Field(default=1.0, ge=0)
@@ -94,11 +98,13 @@ def read_manifest(folder: str | Path) -> Manifest:
         what = "has no model.json" if folder.is_dir() else "does not exist"
         raise UsageError(f"{folder}: not a model folder, it {what}.")
     try:
+        if path.stat().st_size > _MOST_JSON:
+            raise ValueError(f"{path.stat().st_size} bytes, and at most {_MOST_JSON} are read")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as JSON ({error}). Copy the model folder again.") from error
     version = values.get("schema_version") if isinstance(values, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise UsageError(f"{path}: says no schema_version, so it is no model.json of polydiff.")
     if version > SCHEMA_VERSION:
         raise UsageError(
@@ -112,24 +118,38 @@ def check_weights(path: Path) -> None:
     """Raise a UsageError in one line where a weights file is missing, a pickle or cut short.
 
     A safetensors file is an 8-byte length, a JSON header of that length, and the bytes the header counts.
+    The length may begin with the byte of a pickle: what follows it decides.
     """
     if not path.is_file():
         raise UsageError(f"{path}: missing. A model folder needs {MANIFEST} and {WEIGHTS}.")
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(8)
-        if head[:2] == b"PK" or head[:1] == b"\x80":
+        head = file.read(9)
+        if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
             raise UsageError(_not_a_folder(path))
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else size
         if length + 8 > size:
             raise UsageError(_truncated(path))
         try:
+            if length > _MOST_HEADER:
+                raise ValueError("a header of so many bytes is none")
+            file.seek(8)
             header = json.loads(file.read(length))
-            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            tensors = {name: value for name, value in header.items() if name != "__metadata__"}
+            places = sorted(tuple(map(int, value["data_offsets"])) for value in tensors.values())
+            end = max((stop for _, stop in places), default=0)
+            kinds = {name: value["dtype"] for name, value in tensors.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             raise UsageError(f"{path}: not a safetensors file. Copy the model folder again.") from error
     if length + 8 + end > size:
         raise UsageError(_truncated(path))
+    if any(start < before for (_, before), (start, _) in pairwise(places)):
+        raise UsageError(f"{path}: damaged, its tensors overlap. Copy the model folder again.")
+    odd = next((name for name, kind in kinds.items() if kind in _NO_WEIGHTS), None)
+    if odd is not None:
+        raise UsageError(
+            f"{path}: {odd!r} holds {kinds[odd]} values, and weights are floating-point numbers."
+        )
 
 
 def _truncated(path: Path) -> str:

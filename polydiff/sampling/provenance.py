@@ -7,6 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pydantic import Field
 
@@ -14,6 +15,8 @@ from polydiff.domain import Strict
 from polydiff.errors import UsageError
 from polydiff.support.files import atomic_write
 from polydiff.support.validate import validated
+
+SCHEMA_VERSION = 1
 
 # Fields that say where and how a sample was computed, not which sample it is.
 _INCIDENTAL = {"model", "batch_size", "device", "threads", "versions", "notes", "file", "sha256", "exporter"}
@@ -38,7 +41,7 @@ class Provenance(Strict):
     """The record of one sample. `table` is the solver's full table of coefficients: the sample does not
     depend on what the solver's name means in another version."""
 
-    schema_version: int = 1
+    schema_version: int = SCHEMA_VERSION
     domain: str
     model: str = ""  # what load() was given
     model_hash: str
@@ -70,10 +73,11 @@ class Provenance(Strict):
         """Write the record as JSON, whole or not at all; the rows of the table take a line each."""
         values = self.model_dump(mode="json")
         rows = values["table"].get("rows", [])
-        values["table"] = {**values["table"], "rows": [f"@{i}@" for i in range(len(rows))]}
+        mark = f"@{uuid4().hex}"  # no text of a user's can hold it
+        values["table"] = {**values["table"], "rows": [f"{mark}{i}" for i in range(len(rows))]}
         text = json.dumps(values, indent=1, ensure_ascii=False)
         for i, row in enumerate(rows):
-            text = text.replace(f'"@{i}@"', json.dumps(row), 1)
+            text = text.replace(f'"{mark}{i}"', json.dumps(row), 1)
         with atomic_write(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -89,10 +93,16 @@ class Provenance(Strict):
         """Read a record; UsageError in one line where the file is none."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"{path}: cannot be read as a provenance file ({error}).") from error
         if not isinstance(values, dict) or "model_hash" not in values:
             raise UsageError(f"{path}: not a provenance file; give the .json beside a sample.")
+        version = values.get("schema_version", SCHEMA_VERSION)
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise UsageError(
+                f"{path}: written in schema {version}, and this polydiff reads up to {SCHEMA_VERSION}. "
+                "Update it: pip install -U polydiff."
+            )
         return validated(cls, values, str(path))
 
 

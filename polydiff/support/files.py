@@ -48,6 +48,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             elif path.is_dir():
                 os.replace(path, room / f"{path.name}.old")  # a folder cannot be replaced in one move
             os.replace(temporary, path)
+            _to_disk(path.parent)  # the new name too
         finally:
             shutil.rmtree(room, ignore_errors=True)
 
@@ -95,5 +96,10 @@ def _alive(pid: int) -> bool:
 
 
 def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    if os.name == "nt" and path.is_dir():  # there, a folder cannot be opened
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

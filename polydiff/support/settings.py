@@ -34,7 +34,7 @@ def from_file(path: str | Path) -> Settings:
     try:
         with Path(path).open("rb") as file:
             return tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}.") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}).") from error
@@ -71,6 +71,8 @@ def from_assignments(assignments: Iterable[str]) -> Settings:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
+        except (ValueError, RecursionError) as error:  # numbers and nesting beyond what Python takes
+            raise UsageError(f"--set {key}: the value cannot be read ({error}).") from error
         nested: Any = value
         for part in reversed(path):
             nested = {part: nested}
@@ -100,3 +102,7 @@ def check_sections(settings: Mapping[str, Any], known: Iterable[str], where: str
         if name not in known:
             hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
             raise UsageError(f"{where}: unknown key {name!r}.{hint}")
+        if not isinstance(settings[name], Mapping):
+            raise UsageError(
+                f"{where}: {name} is a section, write {name}.KEY=VALUE (got {settings[name]!r})."
+            )

@@ -67,8 +67,9 @@ def save_checkpoint(
     try:
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata)
-    except (PolydiffError, SafetensorError) as error:
-        why = getattr(error.__cause__, "strerror", None) or error
+    except (PolydiffError, OSError, SafetensorError) as error:
+        cause = error.__cause__ if isinstance(error, PolydiffError) else error
+        why = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         raise PolydiffError(
             f"{path}: cannot be written ({why}). Make room or choose another folder; --resume goes on."
         ) from error

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+#: what a user's Ctrl-C, a scheduler and a closed terminal send; Windows has no SIGHUP
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the block a first Ctrl-C (SIGINT) or SIGTERM is only remembered: the function that is yielded
-    says whether one came. One more, a second or later, interrupts at once, as does any signal outside.
+    """Within the block a first Ctrl-C (SIGINT), SIGTERM or SIGHUP is only remembered: the function that
+    is yielded says whether one came. One more, a second or later, interrupts at once, as does any signal
+    outside.
 
     Python hands signals to the main thread alone; in another thread nothing is changed.
     """
@@ -30,7 +34,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         first = first or now
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, remember) for number in STOPPING}
     try:
         yield lambda: first is not None
     finally:

@@ -17,6 +17,7 @@ from torch import Tensor
 from polydiff.engine.denoisers import Cond, Denoiser, Mask, Processes, State
 from polydiff.engine.noise import noise, uniform
 from polydiff.engine.schedules import Schedule
+from polydiff.errors import UsageError
 from polydiff.training.config import TrainingConfig
 from polydiff.training.weighting import WEIGHTINGS
 
@@ -78,7 +79,7 @@ def dropped_conditions(
 class Objective:
     """The loss of a step. `null` holds the encoded null (1, width) of each condition.
 
-    Errors: ValueError when a batch has not config.batch_size samples or a condition no null.
+    Errors: UsageError when a batch has not config.batch_size samples, ValueError when a condition no null.
     """
 
     processes: Processes
@@ -98,7 +99,7 @@ class Objective:
         """The weighted loss of each learned component, (components,), a mean over this process's samples."""
         sizes = {len(x) for x in (*batch.state.values(), *batch.cond.values())}
         if sizes != {self.config.batch_size}:
-            raise ValueError(
+            raise UsageError(
                 f"the batch of step {step} has {sorted(sizes)} samples, not {self.config.batch_size}"
             )
         device = next(iter(batch.state.values())).device

@@ -64,7 +64,11 @@ def prepare(
     if (folder / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{folder}: holds a training run. Go on with --resume, or choose another folder.")
     if resume and not (folder / CHECKPOINT).exists():
-        raise UsageError(f"{folder}: no training run to resume ({CHECKPOINT} is not there).")
+        if not (folder / MANIFEST).exists():
+            raise UsageError(f"{folder}: no training run to resume ({CHECKPOINT} is not there).")
+        if read_manifest(folder).training.get("step") != 0:  # a finished model that somebody copied
+            raise UsageError(f"{folder}: a model without its training run ({CHECKPOINT} is not there).")
+        resume = False  # killed before its first step: there is nothing to lose
     allowed = list(inspect.signature(kind.dataset).parameters)[1:]
     for key in recipe.data:
         if key not in allowed:
@@ -172,7 +176,10 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
                 "config": settings["config"],
             },
         )
-        return model_of(state.average, state.step, log.figures)
+        model = model_of(state.average, state.step, log.figures)
+        if accelerator.is_main_process and _step_of(folder) != state.step:
+            model.save(folder)  # a run was killed between its last checkpoint and the model of it
+        return model
 
     info = RunInfo("train", domain.name, execute, output=str(folder), settings=settings)
     try:
@@ -181,6 +188,10 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
         log.close()
     registry.finished(info, [str(folder)])
     return model
+
+
+def _step_of(folder: Path) -> Any:
+    return read_manifest(folder).training.get("step") if (folder / MANIFEST).exists() else None
 
 
 def take_weights(network: nn.Module, start: Model) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +227,22 @@ def test_a_resume_of_another_run_is_refused_and_changes_nothing(
     assert message in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("Error: ")
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_resume_brings_a_stale_model_up_to_its_checkpoint(
+    train: Any, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    manifest, weights = tmp_path / "run" / "model.json", tmp_path / "run" / "weights.safetensors"
+    whole, values = weights.read_bytes(), json.loads(manifest.read_text())
+    last = values["training"]["step"]
+    values["training"]["step"] = last - 1
+    manifest.write_text(json.dumps(values))
+    weights.write_bytes(b"of an older step")
+    code, _, err = train("-o", tmp_path / "run", "--resume")
+    assert code == 0, err
+    assert json.loads(manifest.read_text())["training"]["step"] == last
+    assert weights.read_bytes() == whole
 
 
 def test_a_resume_with_other_data_is_refused(train: Any, finished: Path, tmp_path: Path) -> None:

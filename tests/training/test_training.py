@@ -282,7 +282,7 @@ def test_a_setting_out_of_range_is_named(name, value):
 def test_nothing_to_learn_and_wrong_batches_are_named(tmp_path):
     with pytest.raises(UsageError, match="nothing to learn"):
         fit(small_network(), {"context": Fixed()}, EDM(), small_batches(), small_config(), tmp_path)
-    with pytest.raises(ValueError, match=r"batch of step 0 has \[3\] samples, not 4"):
+    with pytest.raises(UsageError, match=r"batch of step 0 has \[3\] samples, not 4"):
         small_fit(tmp_path, batches=small_batches(3))
     with pytest.raises(ValueError, match="condition_dropout needs the null of label, size"):
         fit(small_network(), PROCESSES, EDM(), small_batches(), small_config(), tmp_path)

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from polydiff.dataset import DataReport, Dataset, Item, labelled_files
+from polydiff.dataset import DataReport, Dataset, Item, fault, labelled_files
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.support.archives import read_npz
 from polydiff_audio import files
 from polydiff_audio.clip import AudioClip
 from polydiff_audio.loudness import normalise
@@ -129,8 +130,8 @@ def _file_rows(
     for path, labels in listed:
         try:
             whole = _read(path, trim)
-        except (UsageError, OSError) as error:
-            skipped.append((str(path), str(error).removeprefix(f"{path} ")))
+        except Exception as error:  # whatever a damaged file provokes in a decoder
+            skipped.append((str(path), fault(error).removeprefix(f"{path} ")))
             continue
         held += whole.waveform.nbytes
         clipped = clipped_samples(whole.waveform)
@@ -175,11 +176,7 @@ def _read(path: Path, trim: bool) -> AudioClip:
 def _npz_rows(path: Path, trim: bool) -> tuple[list[Row], list[tuple[str, str]]]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file. Give the folder or the .npz file that holds the clips.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise UsageError(f"{path}: cannot be read as a .npz file ({error}).") from error
+    arrays = read_npz(path)
     if "wave" not in arrays or arrays["wave"].ndim not in (2, 3):
         raise UsageError(f"{path}: needs an array `wave` (clips, samples) or (clips, channels, samples).")
     waves = arrays.pop("wave")

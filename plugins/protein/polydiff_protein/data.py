@@ -10,6 +10,7 @@ import numpy as np
 
 from polydiff.dataset import DataReport, Dataset, Item, checked, labelled_files
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.support.archives import read_npz
 from polydiff_protein import files
 from polydiff_protein.secondary import fractions, secondary_structure
 from polydiff_protein.structure import Backbone
@@ -83,11 +84,7 @@ def _single_chains(found: Dataset) -> Dataset:
 
 
 def _read_arrays(path: Path, split: str, whole: bool) -> Dataset:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise UsageError(f"{path}: not a .npz file of arrays ({error}).") from error
+    arrays = read_npz(path)
     missing = [name for name in _NEEDED if name not in arrays]
     if missing or arrays["coords"].shape[1:] != (4, 3):
         raise UsageError(f"{path}: needs arrays `coords` (residues, 4, 3) and `offsets` (entries + 1).")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
-import zlib
 from pathlib import Path
 
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.support.archives import gunzip
 from polydiff.support.files import atomic_write
 from polydiff_protein.reading import from_mmcif, from_pdb
 from polydiff_protein.structure import Backbone
@@ -57,17 +57,12 @@ def kind(path: str | os.PathLike[str]) -> str:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise UsageError(f"{path}: does not exist.")
-    data = path.read_bytes()
-    if path.suffix.lower() == COMPRESSED:
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UsageError(f"{path}: is no gzip file, or not a whole one; copy it again.") from error
+    data = gunzip(path) if path.suffix.lower() == COMPRESSED else path.read_bytes()
     if not data.strip():
         raise UsageError(f"{path}: is empty ({len(data)} bytes of text); copy it again.")
     if b"\0" in data:
         raise UsageError(f"{path}: is binary data, not the text of a structure.")
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write(backbone: Backbone, path: str | os.PathLike[str]) -> list[str]:

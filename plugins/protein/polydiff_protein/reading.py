@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,11 @@ from polydiff_protein.writing import GLYCINE, MARK, parse_remarks, pdb_words
 
 _NUCLEIC = {name.strip() for name in nucleic_letters_3to1_extended}
 _LETTERS = {name.strip(): letter for name, letter in protein_letters_3to1_extended.items()}
+# states of protonation and of bonds, as CHARMM and Amber name them; elsewhere HSE is homoserine
+_LETTERS |= dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP"), "H")
+_LETTERS |= {"GLH": "E", "ASH": "D", "CYX": "C", "CYM": "C", "LYN": "K", "ARN": "R"}
+_WATERS = {"HOH", "WAT", "DOD", "TIP", "TIP3", "SOL"}
+_OPTIONAL = {"B_iso_or_equiv": "0.00", "occupancy": "1.00", "pdbx_PDB_ins_code": "?", "label_alt_id": "."}
 _STANDARD = {
     "ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO",
     "SER", "THR", "TRP", "TYR", "VAL",
@@ -34,18 +39,42 @@ _REMARKS = "_database_PDB_remark.text"
 
 def from_pdb(text: str, path: Path) -> Backbone:
     """The protein in the text of a PDB file. Raises UsageError without the path."""
-    structure, faults = _parsed(PDBParser(PERMISSIVE=True), text, "PDB")
+    structure, faults = _parsed(PDBParser(PERMISSIVE=True), _without_odd_waters(text), "PDB")
     return _backbone(structure, faults, pdb_words(text), path)
 
 
 def from_mmcif(text: str, path: Path) -> Backbone:
     """The protein in the text of an mmCIF file. Raises UsageError without the path."""
-    structure, faults = _parsed(MMCIFParser(), text, "mmCIF")
+    structure, faults = _parsed(_Parser(), text, "mmCIF")
     header = structure.header
     said = MMCIF2Dict(io.StringIO(text)) if _REMARKS in text and MARK in text else {}
     lines = [" ".join(line.split()) for remark in said.get(_REMARKS, []) for line in remark.splitlines()]
     lines = [line for line in lines if line]
     return _backbone(structure, faults, (header["idcode"], header["name"], lines), path)
+
+
+class _Parser(MMCIFParser):
+    """biopython's, with the columns that the format leaves to the writer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _build_structure(self, structure_id: str) -> None:
+        atoms = self._mmcif_dict.get("_atom_site.id", [])
+        for name, value in _OPTIONAL.items():
+            self._mmcif_dict.setdefault(f"_atom_site.{name}", [value] * len(atoms))
+        super()._build_structure(structure_id)  # type: ignore[no-untyped-call]
+
+
+def _without_odd_waters(text: str) -> str:
+    """Waters beyond 9999 have numbers in letters or stars, which biopython does not take."""
+    return "\n".join(line for line in text.split("\n") if not _odd_water(line))
+
+
+def _odd_water(line: str) -> bool:
+    if not line.startswith(("HETATM", "ATOM  ", "ANISOU")) or line[17:21].strip() not in _WATERS:
+        return False
+    return not line[22:26].strip().lstrip("-").isdigit()
 
 
 def _parsed(parser: Any, text: str, title: str) -> tuple[Any, list[str]]:
@@ -120,8 +149,10 @@ def _backbone(structure: Any, faults: list[str], words: tuple[str, str, list[str
     if not models:
         raise UsageError("holds no atoms.")
     found = _Found()
+    taken = {chain.id.strip() for chain in models[0]}
+    free = next((name for name in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if name not in taken), "_")
     for chain in models[0]:
-        name = chain.id.strip() or "A"  # old files leave the only chain without a name
+        name = chain.id.strip() or free  # old files leave the only chain without a name
         residues = [kept for residue in chain if (kept := _residue(residue, name, found))]
         found.residues += _in_chain(residues, found)
     if not found.residues:
@@ -175,6 +206,7 @@ def _residue(residue: Any, chain: str, found: _Found) -> _Residue | None:
         residue = max(residue.child_dict.values(), key=_occupancy)
         found.alternates.append(label)
     elif any(atom.is_disordered() for atom in residue):
+        _select_conformer(residue)
         found.alternates.append(label)
     name = residue.get_resname().strip()
     atoms = {atom.get_id(): atom for atom in residue if atom.element not in ("H", "D")}
@@ -190,6 +222,21 @@ def _residue(residue: Any, chain: str, found: _Found) -> _Residue | None:
     else:
         found.skipped[name] += 1
     return None
+
+
+def _select_conformer(residue: Any) -> None:
+    """One conformer for all atoms of a residue, the most occupied: a mixture of two is none."""
+    split = [atom for atom in residue if atom.is_disordered() == 2]
+    sums: defaultdict[str, float] = defaultdict(float)
+    for atom in split:
+        for name in atom.disordered_get_id_list():
+            sums[name] += atom.disordered_get(name).get_occupancy() or 0.0
+    if not sums:
+        return
+    best = min(sums, key=lambda name: (-round(sums[name], 6), name))
+    for atom in split:
+        if atom.disordered_has_id(best):
+            atom.disordered_select(best)
 
 
 def _occupancy(residue: Any) -> float:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polydiff.dataset import METADATA, DataReport, Dataset, Item, labelled_files, matched
+from polydiff.dataset import METADATA, DataReport, Dataset, Item, fault, labelled_files, matched
 from polydiff.errors import UsageError, did_you_mean
 from polydiff_video import files
 from polydiff_video.clip import VideoClip
@@ -89,8 +89,8 @@ def _read_files(path: Path, pattern: str | None, window: int) -> Dataset:
     for file, row in _listed(path, pattern):
         try:
             clip = files.read(file)
-        except (UsageError, OSError) as error:
-            skipped.append((str(file), str(error).removeprefix(f"{file}: ")))
+        except Exception as error:  # whatever a damaged file provokes in a decoder
+            skipped.append((str(file), fault(error).removeprefix(f"{file}: ")))
             continue
         seen.append(replace(clip, frames=clip.frames[:1]))
         held += clip.frames.nbytes

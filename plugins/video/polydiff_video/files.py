@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from polydiff.errors import UsageError, did_you_mean
+from polydiff.support.archives import read_npz
 from polydiff.support.files import atomic_write
 from polydiff_video.clip import Frames, VideoClip
 
@@ -190,10 +191,10 @@ def _write_film(clip: VideoClip, path: Path, container: str, codec: str) -> list
 
 
 def _read_npz(path: Path) -> VideoClip:
+    arrays = read_npz(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            frames, fps = archive["frames"], float(archive["fps"]) if "fps" in archive else _STILL_FPS
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        frames, fps = arrays["frames"], float(arrays.get("fps", _STILL_FPS))
+    except (TypeError, ValueError, KeyError) as error:
         raise UsageError(f"{path}: is no .npz file with an array `frames` ({error}).") from error
     try:
         return VideoClip(frames, fps)
