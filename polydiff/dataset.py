@@ -133,7 +133,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         before, said = first.setdefault(str(row["file_name"]), (number, row))
         if said != row:
             raise UsageError(
-                f"{path}: rows {before} and {number} contradict each other about {row['file_name']}; keep one."
+                f"{path}: rows {before} and {number} contradict each other about {row['file_name']}."
             )
     return [{k: v for k, v in row.items() if k is not None and v not in (None, "")} for row in rows]
 
