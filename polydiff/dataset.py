@@ -130,6 +130,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not row.get("file_name"):
             raise UsageError(f"{path}: row {number} has no file_name, which must name the file of that row.")
+    first: dict[str, tuple[int, dict[str, Any]]] = {}
+    for number, row in enumerate(rows, start=1):
+        before, said = first.setdefault(str(row["file_name"]), (number, row))
+        if said != row:
+            raise UsageError(
+                f"{path}: rows {before} and {number} contradict each other about {row['file_name']}."
+            )
     return [{k: v for k, v in row.items() if k is not None and v not in (None, "")} for row in rows]
 
 

@@ -93,3 +93,16 @@ def test_films_of_other_suffixes_are_found_in_training(tmp_path: Path, suffix: s
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode())
     assert len(read_dataset(tmp_path)[0].load()) == 8
+
+
+def test_delays_of_zero_are_a_tenth_of_a_second_as_in_viewers(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(frame) for frame in _grey(4).frames]
+    pictures[0].save(tmp_path / "x.gif", save_all=True, append_images=pictures[1:], duration=0)
+    assert files.read(tmp_path / "x.gif").fps == 10
+
+
+def test_rows_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    files.write(_grey(3), tmp_path / "a.gif")
+    (tmp_path / "metadata.csv").write_text("file_name,way\na.gif,left\na.gif,right\n")
+    with pytest.raises(UsageError, match=r"rows 1 and 2 contradict each other about a\.gif"):
+        read_dataset(tmp_path)

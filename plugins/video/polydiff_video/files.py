@@ -252,6 +252,8 @@ def _read_animation(path: Path) -> VideoClip:
     if not frames:
         raise UsageError(f"{path}: holds no frames.")
     notes = ["alpha laid over black"] if alpha else []
+    if said is None and path.suffix.lower() == ".gif":
+        durations = [100.0 if d < 20 else d for d in durations]  # as every viewer does
     if said is None:
         return _at_one_rate(np.stack(frames), durations, notes)
     fps, length = said
