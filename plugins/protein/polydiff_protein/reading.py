@@ -57,7 +57,7 @@ class _Parser(MMCIFParser):
     """biopython's, with the columns that the format leaves to the writer."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def _build_structure(self, structure_id: str) -> None:
         atoms = self._mmcif_dict.get("_atom_site.id", [])
