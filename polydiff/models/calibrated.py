@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from polydiff.domain import Strict
 from polydiff.engine.table import Table
 from polydiff.errors import UsageError
-from polydiff.models.manifest import TABLES, Part
+from polydiff.models.manifest import TABLES, Part, with_todays_solver
 from polydiff.support.files import atomic_write
 from polydiff.support.validate import validated
 
@@ -56,6 +56,11 @@ class SavedTable(Strict):
     named: dict[str, Any] = Field(default_factory=dict)
     start: str = ""
     distances: dict[str, Distances] = Field(default_factory=dict)
+
+    @field_validator("named", mode="before")
+    @classmethod
+    def _todays_solver(cls, named: Any) -> Any:
+        return with_todays_solver(named)
 
     @property
     def better(self) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polydiff.domain import Strict
 from polydiff.errors import UsageError
@@ -33,6 +34,25 @@ class Part(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+def with_todays_solver(values: Any) -> Any:
+    """What older folders say of their solver, as it is said today: the option `weights` of `adams` is gone,
+    and "uniform" is the solver ipndm, "exponential" the read-out that had it.
+
+    >>> with_todays_solver({"solver": "adams", "solver_options": {"weights": "uniform"}})
+    {'solver': 'ipndm', 'solver_options': {}}
+    """
+    if not isinstance(values, Mapping) or values.get("solver") not in (None, "adams", "adams.v1"):
+        return values
+    options = values.get("solver_options")
+    if not isinstance(options, Mapping) or options.get("weights") not in ("uniform", "exponential"):
+        return values
+    others = {name: value for name, value in options.items() if name != "weights"}
+    if options["weights"] == "uniform":
+        others.pop("readout", None)
+        return {**values, "solver": "ipndm", "solver_options": others}
+    return {**values, "solver_options": {"readout": "eps", **others}}
+
+
 class SamplingDefaults(Strict):
     """How a model is sampled where nothing else is said. None: the engine's own default."""
 
@@ -46,6 +66,11 @@ class SamplingDefaults(Strict):
     guidance_scale: float = Field(default=1.0, ge=0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     guidance_interval: tuple[float, float] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_solver(cls, values: Any) -> Any:
+        return with_todays_solver(values)
 
     @property
     def named(self) -> dict[str, Any]:

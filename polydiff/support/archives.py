@@ -12,6 +12,8 @@ import numpy as np
 
 from polydiff.errors import UsageError
 
+__all__ = ["gunzip", "read_npz"]
+
 MOST_TEXT = 2**30
 """Bytes that a compressed text may unpack to."""
 
@@ -57,7 +59,7 @@ def read_npz(path: Path, most: int = MOST_ARRAYS) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # of zip, of zlib, of numpy's own header
-        raise UsageError(f"{path}: cannot be read as a .npz file ({_brief(error)}).") from error
+        raise UsageError(f"{path}: cannot be read, not a .npz file of arrays ({_brief(error)}).") from error
 
 
 def _brief(error: Exception) -> str:

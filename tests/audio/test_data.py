@@ -116,7 +116,7 @@ def test_what_cannot_be_used_is_told(archive, tmp_path):
     np.savez(tmp_path / "other_8k.npz", digit=np.arange(3))
     np.savez(tmp_path / "rateless.npz", wave=np.zeros((2, 5)))
     for path, options, words in [
-        (empty, {}, "no .wav .flac .ogg .mp3 file"),
+        (empty, {}, "no .wav .flac .ogg .mp3 .aif"),
         (tmp_path / "none", {}, "no such folder"),
         (tmp_path / "none.npz", {}, "no such file"),
         (tmp_path / "broken.npz", {}, "cannot be read"),
