@@ -55,7 +55,8 @@ class Subject:
             x, mask, cond = self.batch(2)
             with torch.no_grad():
                 output = self.model.network(x, torch.zeros(2), mask, cond)
-            names = sorted(processes_of(self.domain).keys() - output.keys())
+            drawn = {name for name, process in processes_of(self.domain).items() if not process.passive}
+            names = sorted(drawn - output.keys())
         except Exception as error:
             return f"it raised {type(error).__name__}: {error}"
         return f"it gives nothing for {', '.join(names)}" if names else ""
