@@ -1,4 +1,4 @@
-"""What sampling gives back: examples that know where they came from, save and show themselves."""
+"""Samples: generated examples with their provenance, which save and show themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run says: lines for people, JSONL for programs, TensorBoard where it is installed."""
+"""The log of a training run: lines for people, JSONL for programs, TensorBoard where it is installed."""
 
 from __future__ import annotations
 

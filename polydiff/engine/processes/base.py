@@ -157,4 +157,4 @@ class Process(ABC):
 
     @abstractmethod
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
-        """Interpolate from noise a to noise b (N, ...), `share` of the way, to a noise as likely as they are."""
+        """Interpolate from noise a to noise b (N, ...), `share` of the way; the result is noise too."""
