@@ -99,7 +99,8 @@ class SavedTable(Strict):
 
 
 def table_path(folder: str | Path, steps: int) -> Path:
-    """
+    """The file of the calibrated table of a number of steps in a model folder.
+
     >>> table_path("model", 8).as_posix()
     'model/tables/8.json'
     """

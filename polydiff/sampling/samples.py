@@ -136,7 +136,8 @@ def read_folder(domain: Domain, folder: str | Path, options: Mapping[str, Any] |
 
 
 def sample_name(index: int, suffix: str) -> str:
-    """
+    """The file name of sample `index` in a folder.
+
     >>> sample_name(3, ".wav")
     '0003.wav'
     """
