@@ -1,4 +1,4 @@
-r"""Few steps made better: the free numbers of a table fitted to a denoiser.
+r"""Calibration: the free numbers of a table of few steps, fitted to a denoiser by least squares.
 
 A solver promises an order, which says little at five or ten calls. What counts there is how this network's
 x̂0 changes along the way, and that can be measured: sample a few seeds with very many calls, then choose the
@@ -8,8 +8,8 @@ times, DPM-Solver-v3 (Zheng et al. 2023) coefficients, Bespoke solvers (Shaul et
 al. 2025) both.
 
 The fit is nonlinear least squares, by Levenberg and Marquardt. The network is called and never
-differentiated: a column of the Jacobian is a difference, and the run before the row that a number changes is
-not repeated. The curvatures of the numbers differ by orders of magnitude, which first-order methods pay for
+differentiated: a column of the Jacobian is a difference, and the run up to the row that a number changes is
+reused. The curvatures of the numbers differ by orders of magnitude, which first-order methods pay for
 with more calls than the Jacobian costs.
 """
 
@@ -80,7 +80,7 @@ class Problem:
         return torch.cat([_counts(case, self.units) for case in self.cases]).cpu()
 
     def ends(self, table: Table) -> list[list[Run]]:
-        """Of each case the run before each row, and the last."""
+        """For each case, the run before each row and after the last."""
         return [
             [case.run, *sample(self.denoiser, self.processes, table, case.run, case.mask, case.cond)]
             for case in self.cases
@@ -112,7 +112,8 @@ def distances(problem: Problem, table: Table) -> Tensor:
 
 
 def best_start(problem: Problem, tables: Iterable[Table]) -> tuple[Table, PointExact, float]:
-    """Of known tables the nearest that can be tuned, its free numbers and its median distance."""
+    """The known table with the smallest median distance that can be tuned, its free numbers and that
+    distance."""
     tunable = [(table, point_exact(table, problem.schedule)) for table in tables]
     scored = [(float(distances(problem, table).median()), table, found) for table, found in tunable if found]
     if not scored:
@@ -125,7 +126,7 @@ def calibrate(problem: Problem, start: PointExact, rounds: int = 12) -> Iterator
     """The free numbers after each round, and their median distance; the first is the start itself.
 
     Stop iterating to cancel. It ends by itself when each case was differentiated in `rounds` rounds, or when
-    once through all cases gains nothing worth its calls.
+    a pass through all cases gains too little for its calls.
     A sample counts by the logarithm of its distance rather than by its square (Cauchy's loss, half way at the
     median): one that ends in another mode of the data says nothing about the table.
 
@@ -236,7 +237,7 @@ def _step_together(problem: Problem, case: Case, runs: Sequence[Run], tables: Se
 
 
 def _deep(numbers: PointExact, schedule: Schedule) -> Table:
-    """The table, with every x̂0 kept to the end: another table may want what this one does not."""
+    """The table, with every x̂0 kept to the end: another table may need one that this table drops."""
     table = numbers.table(schedule)
     first = table.rows[0]
     return replace(table, rows=(replace(first, b=(*first.b, *[0.0] * table.nfe)), *table.rows[1:]))

@@ -65,8 +65,8 @@ class PointExact:
 
     def extended(self) -> PointExact:
         """With one call more, in the middle of the longest inner step, to the same end: the rows before and
-        after it have the weights of the row that it parts, and none for its own x̂0."""
-        at = 1 + int(np.argmax(np.diff(self.lams)))  # the row that is parted
+        after it have the weights of the row that is split, and none for its own x̂0."""
+        at = 1 + int(np.argmax(np.diff(self.lams)))  # the row that is split
         middle = (self.lams[at - 1] + self.lams[at]) / 2
         half, own = self.scales[at] / 2, self.weights[at]
         later = [(*row[:i], 0.0, *row[i:]) for i, row in enumerate(self.weights[at + 1 :])]

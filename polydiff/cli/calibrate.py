@@ -19,19 +19,25 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--steps", type=int, required=True, help="Network calls of the table, 2 or more.")
 @click.option(
-    "--seeds", type=int, default=32, show_default=True, help="Samples to tune it on; as many others judge it."
+    "--seeds",
+    type=int,
+    default=32,
+    show_default=True,
+    help="Samples to tune the table on; as many others judge it.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="What they are drawn from.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the first sample.")
 @click.option(
     "--from",
     "sources",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="What they keep a part of: a file or a folder of them, in turn; may be repeated.",
+    help="A file, or folder of files, to keep a part of; may be repeated, samples take them in turn.",
 )
-@click.option("--keep", metavar="REGION", help="The part of each file that stays; the rest is made.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="File. [tables/STEPS.json of the model]")
+@click.option("--keep", metavar="REGION", help="The part of each --from file that stays; the rest is made.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="File to write. [tables/STEPS.json of the model]"
+)
 @click.option("--threads", type=int, help="Processor threads. [all but one]")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")
 @json_option

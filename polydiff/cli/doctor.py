@@ -25,7 +25,7 @@ from polydiff.runtime.thread_team import cores
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. "warn" may work, "fail" does not."""
+    """The result of one check. "warn" may work, "fail" does not."""
 
     what: str
     detail: str

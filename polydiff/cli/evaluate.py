@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 @click.option("--reference", type=click.Path(path_type=Path), required=True, help="Folder of real files.")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with a section [data].")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As data.pattern={digit}_{take}"
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting, such as data.pattern={digit}_{take}",
 )
 @click.option("--threads", type=int, help="Processor threads. [all but one]")
-@click.option("--picture", type=click.Path(path_type=Path), help="Also write a PNG picture of both.")
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Also write a PNG picture of samples and real files."
+)
 @json_option
 def command(
     words: tuple[str, ...],

@@ -80,7 +80,7 @@ def _first_argument(args: Sequence[str], params: Sequence[click.Parameter]) -> s
 
 
 def _value_of(flag: str, args: Sequence[str]) -> str | None:
-    """What follows a flag on the command line, in either way of writing it.
+    """The value of a flag on the command line, written as `--flag value` or `--flag=value`.
 
     >>> _value_of("--from", ["-n", "2", "--from", "a.wav"]), _value_of("--from", ["--from=a.wav"])
     ('a.wav', 'a.wav')
@@ -114,8 +114,8 @@ def model_flags(kind: type[Domain], conditions: ConditionSet, taken: set[str]) -
 
 
 def _described(ref: str) -> tuple[ModelFolder | None, type[Domain], ConditionSet]:
-    """A model, its domain and its conditions. Of a domain no model of which comes with its plugin there is no
-    model: its page is for those who train one."""
+    """A model, its domain and its conditions. The model is None for a domain whose plugin ships none: the
+    help page is then for those who train one."""
     from polydiff.conditions import ConditionSet
     from polydiff.models.refs import find_model
     from polydiff.plugins.registry import get_registry

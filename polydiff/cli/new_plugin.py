@@ -114,7 +114,8 @@ def anomaly(difference: float) -> str:
 
 
 def _renamed(text: str, name: str) -> str:
-    """
+    """A text of the template with the plugin's own name in it.
+
     >>> _renamed("polydiff-mydata has polydiff_mydata and MyData", "sea_ice")
     'polydiff-sea-ice has polydiff_sea_ice and SeaIce'
     """

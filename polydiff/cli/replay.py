@@ -11,7 +11,7 @@ from polydiff.cli.output import echo_json, json_option
 
 @click.command()
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--model", help="Where the model is, if no longer where it was.")
+@click.option("--model", help="Where the model is now, if it was moved.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Also write the new sample to this file.")
 @click.option("--threads", type=int, help="Processor threads. [as then]")
 @json_option

@@ -56,22 +56,27 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--denoise", is_flag=True, help="Treat --from as already noisy, by --strength; add no noise.")
 @click.option("--keep", metavar="REGION", help="The part of --from that stays; the rest is made.")
 @click.option("--redo", metavar="REGION", help="The part of --from that is made anew.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder, or file for one. [samples]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder to write, or a file for one sample. [samples]",
+)
 @click.option("--format", "suffix", metavar="SUFFIX", help="Kind of file: flac, ..., or a plugin's.")
 @click.option("--shard", type=Shard(), metavar="PART/PARTS", help="Make one share of the run, such as 0/4.")
 @click.option("--resume", is_flag=True, help="Skip what is finished in the folder.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
-@click.option("--trajectory", is_flag=True, help="Also draw how each sample came about, step by step.")
+@click.option("--trajectory", is_flag=True, help="Also draw the trajectory of each sample: x̂0, step by step.")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with a section [sampling].")
 @click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Such as sampling.solver_options.order=2",
+    help="A setting, such as sampling.solver_options.order=2",
 )
 @click.option("--batch-size", type=int, help="Samples in one network call. [1 on a CPU, by memory on a GPU]")
-@click.option("--memory", metavar="SIZE", help="Of a GPU, such as 4GiB. [half of what is free]")
+@click.option("--memory", metavar="SIZE", help="GPU memory to use, such as 4GiB. [half of what is free]")
 @click.option("--graphs/--no-graphs", default=True, help="On a GPU replay rows as a CUDA graph. [yes]")
 @click.option("--threads", type=int, help="Processor threads of one sample. [1, samples side by side]")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [cuda where there is one]")

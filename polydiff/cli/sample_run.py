@@ -33,7 +33,7 @@ TABLE_MOST = 40  # rows of the printed table
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command is told beside what is asked of the samples."""
+    """Options of the command itself, beside those of the samples."""
 
     out: Path | None = None
     suffix: str | None = None

@@ -1,4 +1,4 @@
-"""`polydiff schema`: what a domain or a model can be told, as JSON Schema."""
+"""`polydiff schema`: the settings of a domain or a model as JSON Schema."""
 
 from __future__ import annotations
 

@@ -19,9 +19,11 @@ from polydiff.plugins.registry import get_registry
     metavar="NAME",
     help="Print the table of a solver, or a calibrated one: of a file, or audio/digits at --steps.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of its grid.")
+@click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of the grid.")
 @click.option("--schedule", default="edm", show_default=True, metavar="NAME", help="Noise schedule.")
-@click.option("--grid", default=None, metavar="NAME", help="Where along t to stop; the engine's default.")
+@click.option(
+    "--grid", default=None, metavar="NAME", help="Grid of times of the network calls. [the engine's default]"
+)
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the solver.")
 @json_option
 def command(

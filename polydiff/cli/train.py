@@ -28,16 +28,18 @@ _ONE = "fit-one"
 @click.option("--from", "start", metavar="MODEL", help="Begin with the weights of this model (fine-tuning).")
 @click.option("--recipe", "recipe_name", help="A recipe of the domain. [default, where it has one]")
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="TOML file with settings.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Such as config.width=128")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting, such as config.width=128"
+)
 @click.option("--steps", type=int, help="Training steps.")
 @click.option("--batch-size", type=int, help="Examples a step, on each process.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
-@click.option("--seed", type=int, help="All that is random about the run.")
+@click.option("--seed", type=int, help="Seed of everything random in the run.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint.")
 @click.option("--nproc", type=int, default=1, show_default=True, help="Processes, one a GPU.")
 @click.option("--dry-run", is_flag=True, help="Report on the data and the settings, and stop.")
 @click.option("--threads", type=int, help="Processor threads. [all but one]")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[cuda where there is one]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="cpu or cuda. [cuda where there is one]")
 @json_option
 def command(domain: str, **arguments: Any) -> int:
     """Train a model of DOMAIN on the files in --data; the run's folder is a model folder at every checkpoint.

@@ -23,9 +23,9 @@ CALIBRATED = "calibrated"
 
 
 class Distances(Strict):
-    """From the end points of a known solver, and of the table that was fitted beginning with it, to those of
-    very many calls: root mean square over the samples, and the median, which the few samples that end as
-    something else altogether do not move. In units of the samples' deviation."""
+    """Distances of end points to those of very many calls, for a known solver and for the table fitted from
+    it: root mean square over the samples, and the median, which is not moved by the few samples that end
+    in another mode. In units of the samples' deviation."""
 
     start: float
     calibrated: float
@@ -36,7 +36,7 @@ class Distances(Strict):
 class SavedTable(Strict):
     """A table, what it was fitted to, and what it came to on seeds that the fit did not see.
 
-    sources, keep: from how many sources the samples went on, and what of each was kept.
+    sources, keep: how many sources the samples were inpainted from, and the region of each that was kept.
     named: what the model said of its solver and grid, in whose stead the table is used.
     `start` is the known solver that the fit began with. distances: to `reference_calls` calls of the default
     solver, of samples with every condition given ("conditioned") and with none ("unconditioned").
@@ -99,7 +99,8 @@ class SavedTable(Strict):
 
 
 def table_path(folder: str | Path, steps: int) -> Path:
-    """
+    """The file of the calibrated table of a number of steps in a model folder.
+
     >>> table_path("model", 8).as_posix()
     'model/tables/8.json'
     """

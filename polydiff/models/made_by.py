@@ -1,4 +1,4 @@
-"""Whether a model and the plugin that is installed are of one time, in words for when they do not fit."""
+"""Error texts for a model that does not fit the installed version of its plugin."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class Step:
             self.h[name] = tuple(torch.zeros_like(readout) for _ in range(shape.depth - 1))
         self.anchor = _like(run.x) if shape.anchored else {}
         self.answered: State = {}
-        # Triton takes the products of a place that Philox makes for 32-bit ones, and refuses
+        # Triton takes the 64-bit products of Philox for 32-bit ones, and refuses
         compiled = compiled and not (shape.noisy and run.seeds.is_cuda)
         self._arithmetic = step_arithmetic(processes, shape, compiled)
         self._calls = 0
@@ -207,7 +207,7 @@ class Step:
                     value.copy_(self.answered[name])
 
     def _detect_syncs(self) -> None:
-        """Run, and give graphs up if the step waits for the host: a graph cannot."""
+        """Run the step, and give graphs up if it waits for the host, which a graph cannot do."""
         before = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

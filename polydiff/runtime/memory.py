@@ -78,11 +78,12 @@ def default_budget(device: torch.device | str) -> int:
 
 
 def bytes_of(text: str | int) -> int:
-    """
+    """A size such as "4GiB" as a number of bytes.
+
     >>> bytes_of("4GiB") == bytes_of("4 g") == bytes_of(4 * 2**30)
     True
 
-    Errors: UsageError when the text is no size.
+    Errors: UsageError when the text is not a size.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     size = int(float(found[1]) * 1024 ** _UNITS.index(found[2].upper() or " ")) if found else 0
@@ -92,7 +93,8 @@ def bytes_of(text: str | int) -> int:
 
 
 def in_words(size: int) -> str:
-    """
+    """A number of bytes as text.
+
     >>> in_words(3 * 2**29), in_words(700)
     ('1.5 GiB', '700 B')
     """

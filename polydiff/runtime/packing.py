@@ -1,7 +1,7 @@
 """Continuous batching: many jobs of any length in full batches of few shapes.
 
 A job is a generator: it yields a request, is sent the answer, and returns what it made; one that makes its
-sample in parts yields several times. Requests of like length are answered together, padded to a rung of a
+sample in parts yields several times. Requests of similar length are answered together, padded to a rung of a
 `Ladder`, so that a compiled step or a CUDA graph sees few shapes and little of a batch is padding.
 """
 

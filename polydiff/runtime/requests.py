@@ -66,9 +66,9 @@ def sample_requests(
 ) -> Iterator[tuple[int, State]]:
     """Sample every request and yield (index, state without padding), in order, as micro-batches finish.
 
-    Requests share a micro-batch whatever their sizes, those of like length first: the first axis is padded
-    to a rung of a ladder, see `packing`. What is to be kept is told to the denoiser at each step and is exact
-    in the result. Where memory does not suffice for a micro-batch, it and all later ones are halved.
+    Requests share a micro-batch whatever their sizes, those of similar length together: the first axis is
+    padded to a rung of a ladder, see `packing`. What is to be kept is told to the denoiser at each step and
+    is exact in the result. Where memory does not suffice for a micro-batch, it and all later ones are halved.
 
     Errors: UsageError when requests do not fit together or name no process.
     """

@@ -33,7 +33,7 @@ def save_run(run: Run, path: str | Path) -> None:
 def load_run(path: str | Path, device: torch.device | str = "cpu") -> Run:
     """The run that `save_run` wrote.
 
-    Raises UsageError when the file is missing or is no run.
+    Raises UsageError when the file is missing or is not a saved run.
     """
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:

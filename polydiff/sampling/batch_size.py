@@ -1,4 +1,4 @@
-"""How many samples of a plan go through the network at once, where nobody says."""
+"""The batch size of a plan, from measured memory where none is given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polydiff.runtime.requests import alone, default_batch_size, sample_jobs
 if TYPE_CHECKING:
     from polydiff.sampling.plan import Plan
 
-#: more than so many at once are not worth waiting for
+#: the largest batch size that is chosen: more samples at once are not worth the wait
 MOST = 64
 
 
@@ -48,7 +48,7 @@ def with_batch_size(plan: Plan, peak: Callable[[Plan, int], int] | None = None) 
 
 
 def _peak(plan: Plan, count: int) -> int:
-    """Measured on so many of the longest sample that is asked for."""
+    """The peak memory, in bytes, of a batch of `count` copies of the longest sample that is asked for."""
     domain = plan.model.domain
     _, longest = max(plan.requests, key=lambda one: sum(map(math.prod, domain.shapes(one[1]).values())))
     batch = [plan.engine_request(next(domain.parts(longest)))] * count

@@ -89,7 +89,7 @@ class SamplingOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SamplingOptions:
-        """Options from plain data, as `to_dict` gives and JSON holds; None is as good as absent.
+        """Options from plain data, as `to_dict` gives and JSON holds; None counts as absent.
 
         Raises UsageError for a name that there is not; `check_options` says what is wrong with a value.
 

@@ -39,8 +39,8 @@ MAX_SEED = 2**32  # drawn seeds stay below it: short enough to be typed
 
 @dataclass(frozen=True, eq=False)
 class First:
-    """What was worked out of the first sample to see whether it can be made: what the engine needs to know of
-    it, and the two ends of an interpolation."""
+    """The first sample's engine request and the two ends of an interpolation: built once, to check that the
+    sample can be made, and used again when it is."""
 
     request: SampleRequest
     made: Request
@@ -144,7 +144,7 @@ class Plan:
         return made
 
     def _as_noisy(self, request: SampleRequest) -> State:
-        """The source as the state of the table's first time: its noise is that of the state."""
+        """The source, taken as the state at the table's first time: it holds that much noise already."""
         domain, schedule = self.model.domain, self.model.schedule
         first = torch.tensor([self.table.rows[0].t], dtype=torch.float64)
         processes, init = processes_of(domain), domain.init(request)
@@ -154,7 +154,7 @@ class Plan:
         }
 
     def _between(self, request: SampleRequest, cond: Cond) -> State:
-        """Where an interpolation starts: between the noises of its two ends, each encoded once a run."""
+        """The start of an interpolation: between the noises of its two ends, each encoded once a run."""
         key = json.dumps(dict(request.conditions), sort_keys=True)
         domain, denoiser = self.model.domain, self.model.denoiser(self.device)
         batched = {name: value[None].to(self.device) for name, value in cond.items()}
@@ -294,7 +294,7 @@ def make_plan(model: Model, options: SamplingOptions) -> Plan:
 
 
 def _first(model: Model, request: SampleRequest, strength: float | None) -> First:
-    """Raises what is wrong with a source."""
+    """The `First` of a plan. Raises UsageError for a source that cannot be used."""
     made = engine_request(model, request, strength)
     return First(request, made, None if request.target is None else ends_of(model.domain, request))
 

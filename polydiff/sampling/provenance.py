@@ -90,7 +90,7 @@ class Provenance(Strict):
 
     @classmethod
     def read(cls, path: str | Path) -> Provenance:
-        """Read a record; UsageError in one line where the file is none."""
+        """Read a record; UsageError in one line where the file is not one."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What sampling gives back: examples that know where they came from, save and show themselves."""
+"""Samples: generated examples with their provenance, which save and show themselves."""
 
 from __future__ import annotations
 
@@ -136,7 +136,8 @@ def read_folder(domain: Domain, folder: str | Path, options: Mapping[str, Any] |
 
 
 def sample_name(index: int, suffix: str) -> str:
-    """
+    """The file name of sample `index` in a folder.
+
     >>> sample_name(3, ".wav")
     '0003.wav'
     """

@@ -1,4 +1,4 @@
-"""What a user gives to start from: a source to vary or keep parts of, and a target to go to from it."""
+"""The source of a run, to vary or inpaint, and the target to interpolate to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def source_of(domain: Domain, options: SamplingOptions) -> tuple[Any, Source | N
 
 
 def target_of(domain: Domain, options: SamplingOptions, origin: Source | None) -> tuple[Any, Source | None]:
-    """The example that an interpolation goes to, and the record of source and target."""
+    """The target of an interpolation as an example, and the record of source and target."""
     check_target(options)
     if options.target is None or origin is None:
         return None, origin

@@ -1,4 +1,4 @@
-"""How a sample came about: what the network took the clean data to be, step by step."""
+"""The trajectory of a sample: x̂0 of every network call, and a picture of some of them."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the block a first Ctrl-C (SIGINT), SIGTERM or SIGHUP is only remembered: the function that
-    is yielded says whether one came. One more, a second or later, interrupts at once, as does any signal
-    outside.
+    """A context that defers a first Ctrl-C (SIGINT), SIGTERM or SIGHUP: the function that is yielded says
+    whether one came. Another, a second or more later, interrupts at once, as does any signal outside the
+    block.
 
     Python hands signals to the main thread alone; in another thread nothing is changed.
     """

@@ -1,4 +1,4 @@
-"""What a training step learns from, and how that is weighed.
+"""The training objective: noise levels, dropped conditions and the weighted loss of a step.
 
 What is drawn for step k is a function of (seed, k): noise levels, noise and dropped conditions of one batch
 for all processes together, of which process r of n takes the places r, r + n, r + 2n, ... So two processes

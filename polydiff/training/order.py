@@ -1,7 +1,7 @@
 """Which examples make which batch: a function of (seed, step), so that resuming needs only the step.
 
 A step has one batch for all processes together. Process r of n takes its places r, r + n, r + 2n, ..., so the
-shares are as long as each other and together what one process with n times the batch size would take.
+shares have equal length and together are what one process with n times the batch size would take.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """All batches of one epoch. Examples of like length share a batch, so that little of it is padding:
+    """All batches of one epoch. Examples of similar length share a batch, so that little of it is padding:
     a shuffled epoch is cut into windows of sixteen batches, each window sorted by length.
 
     A batch is never short: a last incomplete one is filled with the epoch's first examples, and a set

@@ -16,13 +16,14 @@ Weighting = Callable[[Tensor, float], Tensor]
 
 
 def edm(snr: Tensor, sigma_data: float) -> Tensor:
-    """1 / c_out² = snr + 1 / sigma_data²: every level counts alike for the network's own output (Karras et
-    al. 2022, section 5 and table 1)."""
+    """The weighting 1 / c_out² = snr + 1 / sigma_data²: every level counts alike for the network's own output
+    (Karras et al. 2022, section 5 and table 1)."""
     return snr + 1 / sigma_data**2
 
 
 def min_snr(snr: Tensor, sigma_data: float) -> Tensor:
-    """min(snr, 5): the loss on the noise with the clean levels held down (Hang et al. 2023, section 3.4)."""
+    """The weighting min(snr, 5): the loss on the noise, limited at clean levels (Hang et al. 2023,
+    section 3.4)."""
     return snr.clamp(max=5.0)
 
 

@@ -1,4 +1,4 @@
-"""Calibration of a model: a table of few steps is fitted to its own samples by very many network calls."""
+"""Calibration of a model: a table of few steps is fitted to the model's own samples of very many steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training recipe: everything that `polydiff train` can be told, in one validated value."""
+"""A training recipe: all settings of `polydiff train`, in one validated value."""
 
 from __future__ import annotations
 

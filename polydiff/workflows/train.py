@@ -1,4 +1,4 @@
-"""From a folder of files to a model folder: data, encoding, the engine's loop, a model a checkpoint."""
+"""Training: from a folder of files to a model folder, with a model at each checkpoint."""
 
 from __future__ import annotations
 

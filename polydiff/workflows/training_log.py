@@ -1,4 +1,4 @@
-"""What a training run says: lines for people, JSONL for programs, TensorBoard where it is installed."""
+"""The log of a training run: lines for people, JSONL for programs, TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def _number(line: str, name: str) -> float:
 
 
 def _duration(seconds: float) -> str:
-    """
+    """A duration in seconds as text.
+
     >>> _duration(59.6), _duration(200), _duration(8000)
     ('60 s', '3 min', '2 h 13 min')
     """

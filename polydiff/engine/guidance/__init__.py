@@ -1,10 +1,10 @@
 """Guidance: functions that wrap a denoiser into a denoiser, without state.
 
-    cfg, cfg_zero, apg        with a condition and without it, and beyond
-    autoguidance              a network and a worse one, and beyond
+    cfg, cfg_zero, apg        extrapolate from the answer without the condition through the one with it
+    autoguidance              extrapolate from a weaker network through the better one
     steer, classifier         along the gradient of an energy, a reward or a classifier
-    threshold                 no larger than data is
-    inpaint, paste_known      what is known stays
+    threshold                 clip x̂0 to the range of data
+    inpaint, paste_known      keep the known part of a sample
 
 What a guidance must remember from call to call (`apg`) is carried in the Run; see `denoisers`.
 """

@@ -28,7 +28,7 @@ __all__ = [
 Interval = tuple[float, float]
 WithAndWithout = Callable[[State, Tensor, Mask, Cond], tuple[State, State]]
 
-#: of the name under which `apg` remembers
+#: ends the name under which `apg` keeps its last difference in the Run
 SUFFIX = "/momentum"
 
 

@@ -30,7 +30,7 @@ def steer(denoiser: Denoiser, energy: Energy, schedule: Schedule, scale: float =
 
     Each call differentiates the network, which costs about two calls more.
 
-    Errors: UsageError when the energy is no (B,) or has no gradient.
+    Errors: UsageError when the energy is not of shape (B,) or has no gradient.
 
     >>> import torch
     >>> from polydiff.engine.schedules import EDM

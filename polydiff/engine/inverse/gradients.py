@@ -5,7 +5,7 @@ Efron 2011): with x = alpha x0 + sigma eps
 
     ∇_x log p(x) = (alpha x̂0 - x) / sigma²,        Cov[x0 | x] = (sigma² / alpha) J
 
-so a term ∇_x log p(y | x) more in the score is (sigma² / alpha) ∇_x log p(y | x) more in x̂0.
+so adding ∇_x log p(y | x) to the score adds (sigma² / alpha) ∇_x log p(y | x) to x̂0.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from polydiff.engine.states import per_sample
 
 __all__ = ["LOWEST_ALPHA", "added", "graph", "leaves", "pull", "scaled", "tweedie_factor"]
 
-#: below this alpha x says nothing of x0, and the derivative of x̂0 is rounding
+#: below this alpha x says nothing of x0, and the derivative of x̂0 is rounding error
 LOWEST_ALPHA = 1e-6
 
 
 @contextmanager
 def graph() -> Iterator[None]:
-    """Operations are recorded within, whatever is switched off around."""
+    """A context in which torch records gradients, also inside inference_mode or no_grad."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 def leaves(x: State) -> State:
-    """The tensors of a state as the place where a graph begins. Call it inside `graph`."""
+    """Copies of the tensors of a state as leaves of a new autograd graph. Call it inside `graph`."""
     return {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in x.items()}
 
 

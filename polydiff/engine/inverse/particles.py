@@ -1,4 +1,4 @@
-r"""Particles: many runs of one sample, weighed against each other, so that the error goes with their number.
+r"""Particles: many weighted runs of one sample; the error falls as their number grows.
 
     for each row:    twist(x̂0, t)  ──▶  weights  ──▶  resample, where few carry all the weight
                      x̂0 + (sigma² / alpha) ∇ twist  ──▶  step  ──▶  weights: chance under the model
@@ -7,7 +7,7 @@ r"""Particles: many runs of one sample, weighed against each other, so that the 
 This is the twisted diffusion sampler (Wu et al. 2023, algorithm 1): the target at time t is p(x_t)
 exp(twist), and as the twist at the end is the log-likelihood itself, the weighted particles are samples of
 p(x0) exp(log-likelihood) as their number grows, however poor the twists on the way (for the model with its
-discrete steps). Rows without noise cannot be bent; they are taken as the model takes them.
+discrete steps). Rows without noise cannot be twisted; they are the model's own steps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Particles:
 
     @property
     def effective(self) -> Tensor:
-        """How many particles count, 1 / Σ weight², (B,), from 1 to K."""
+        """The effective number of particles, 1 / Σ weight², (B,), from 1 to K."""
         return 1 / self.weights.square().sum(1)
 
     @property
@@ -61,7 +61,7 @@ class Particles:
         return {k: v.unflatten(0, tuple(self.log_weights.shape)) for k, v in self.run.x.items()}
 
     def drawn(self, seeds: Seeds) -> State:
-        """One particle of each sample, by its weight: name to (B, N, ...)."""
+        """One particle of each sample, drawn by weight: name to (B, N, ...)."""
         seeds = as_seeds(seeds, self.log_weights.device)
         chosen = systematic(self.weights, uniform(seeds, "drawn", 0, (1,)), 1)
         return {
@@ -93,8 +93,8 @@ def particle_seeds(seeds: Seeds, count: int) -> Tensor:
 
 
 def systematic(weights: Tensor, offset: Tensor, count: int) -> Tensor:
-    """Which of K particles (B, K) live on, int64 (B, count): each as often as `count` times its weight,
-    rounded up or down (Kitagawa 1996). offset: uniform (B, 1).
+    """Systematic resampling (Kitagawa 1996): the indices int64 (B, count) of the particles to keep, given
+    weights (B, K); each as often as `count` times its weight, rounded up or down. offset: uniform (B, 1).
 
     >>> systematic(torch.tensor([[0.5, 0.1, 0.4]]), torch.tensor([[0.5]]), 4).tolist()
     [[0, 0, 2, 2]]
@@ -133,7 +133,7 @@ def sample_particles(
         bend: how far steps follow the twist's gradient; 0 leaves it to the weights alone (a bootstrap
             filter), and asks for no derivative.
         resample_below: share of K to which the effective number may fall before a sample's particles are
-            drawn anew, systematically.
+            resampled (`systematic`).
 
     Errors: UsageError for a component that is neither linear nor passive, a count below 1, or a twist that is
     no (B·K,).
@@ -188,8 +188,8 @@ def _weighed(state: Particles, twist: Tensor) -> Particles:
 
 
 def _resampled(state: Particles, seeds: Tensor, least: float) -> tuple[Particles, Tensor]:
-    """Samples whose effective number is below `least` drawn anew, and the places (B·K,) that all are from;
-    seeds stay with the places, so that two copies of a particle part."""
+    """Resample the samples whose effective number is below `least`; also the index (B·K,) that each particle
+    was copied from. Seeds stay with the places, so that two copies of a particle diverge."""
     count = state.log_weights.shape[1]
     few = (state.effective < least)[:, None]
     offset = uniform(seeds, "resample", state.run.row, (1,))

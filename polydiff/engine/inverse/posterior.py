@@ -58,9 +58,9 @@ Product = Callable[[Tensor], Tensor]
 Solve = Callable[[Tensor, Tensor, Product], Tensor]
 Variance = Callable[[Tensor], Tensor]
 
-#: sigma / alpha from which on a network's Jacobian was found to be error, see docs/guidance.md
+#: sigma / alpha above which a network's Jacobian was found to be mostly error, see docs/guidance.md
 BELIEVED_BELOW = 3.0
-#: where the noise of a prior is so large that it stands for no prior at all, in units of data
+#: the variance of a prior, in units of data, that counts as no prior at all
 LARGEST_VARIANCE = 1e8
 
 
@@ -161,8 +161,8 @@ def _posterior(
             return pull({"y": residual}, clean, {"y": -v})
 
         def covariance(change: State, given: Tensor | None) -> State:
-            """The variance given, or (sigma² / alpha) Jᵀ, as the network has it, and r² I where that is not
-            believed."""
+            """The variance given, or (sigma² / alpha) Jᵀ, the network's own, and r² I where that is not
+            trusted."""
             if given is not None:
                 return scaled(change, given)
             slope = scaled(pull(x0, here, change), torch.where(near, factor, 0.0))
@@ -186,7 +186,7 @@ def dps(
     scale: float = 1.0,
     jacobian_below: float = BELIEVED_BELOW,
 ) -> Denoiser:
-    """Diffusion posterior sampling (Chung et al. 2023, eq. 16): x̂0 stands for x0, with no doubt left.
+    """Diffusion posterior sampling (Chung et al. 2023, eq. 16): x̂0 is taken for x0, without uncertainty.
 
     As in the paper the gradient is that of |r| and not of its square, here in units in which `scale` = 1 is
     the likelihood's own gradient once the residual is as large as the noise. Many small steps are needed.
@@ -239,7 +239,7 @@ def mmps(
 ) -> Denoiser:
     """Moment matching posterior sampling (Rozet et al. 2024, eq. 15 and 17): V is the network's own.
     Exact for Gaussian data of any covariance, with as many iterations as y has entries and the Jacobian
-    believed throughout.
+    trusted at every noise level.
 
     Args:
         iterations: most steps of conjugate gradients, each one more derivative of the network.

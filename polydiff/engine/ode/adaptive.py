@@ -4,9 +4,9 @@ The probability-flow ODE in lambda = log(alpha / sigma) is, for y = x / alpha (L
 
     d y / d lambda = x̂0(alpha y, t) - y
 
-Each sample has steps of its own: all of a batch share a network call, at different times, so a sample is the
-same in any company. The error is estimated by an embedded formula of the order below, and the next step
-follows from the last three errors (Söderlind 2003, PID control).
+Each sample has steps of its own: all of a batch share a network call, at different times, so a sample does
+not depend on the batch it is in. The error is estimated by an embedded formula of the order
+below, and the next step follows from the last three errors (Söderlind 2003, PID control).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ PID = (0.4, 0.3, 0.0)
 
 @dataclass(frozen=True)
 class Adaptive:
-    """What came of it: the state at t = 0, network calls of the whole batch, and for each sample the steps
+    """The result: the state at t = 0, network calls of the whole batch, and for each sample the steps
     that were taken and those that were refused, int64 (B,)."""
 
     x: State
@@ -102,7 +102,7 @@ def adaptive(
         rtol, atol: what the root mean square, over real entries of all components together, of each step's
             error in y / (atol + rtol |y|) may be.
         pid: proportional, integral and derivative coefficients of the step control.
-        max_calls: where to give up.
+        max_calls: network calls after which to give up.
 
     The first step, where alpha = 0, and the last, to sigma = 0, are DDIM steps.
 

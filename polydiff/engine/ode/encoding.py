@@ -1,7 +1,7 @@
 """Encoding: from data to its noise, by the probability-flow ODE run backwards (DDIM inversion).
 
-The way there is deterministic, so a state and its noise are one to one, and what lies between two noises is
-noise too: decoded, it lies between their data (Song et al. 2021, section 4.3 and appendix D.3).
+The ODE is deterministic, so states and noises correspond one to one. Interpolation between two noises gives
+noise again, which decodes to an interpolation of their data (Song et al. 2021, section 4.3 and appendix D.3).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STEPS = 20
 
 
 def encoding_table(schedule: Schedule, steps: int = STEPS) -> Table:
-    """Heun's method from sigma / alpha = SIGMA_MIN, where a state is data but for that much, up to t = 1; two
-    network calls a step, and one for a last step to pure noise.
+    """The table of Heun's method from sigma / alpha = SIGMA_MIN, where a state is almost clean, up to t = 1;
+    two network calls a step, and one for a last step to pure noise.
 
     >>> from polydiff.engine.schedules import EDM
     >>> table = encoding_table(EDM(), 10)

@@ -5,9 +5,9 @@ For y = x / alpha and tau = log(sigma / alpha) (Chen et al. 2018; Song et al. 20
     d y / d tau = y - x̂0,        log p(y at tau_0) = log N(y at tau_1; 0, e^{2 tau_1} I) + D (tau_1 - tau_0)
                                                      - ∫ tr(∂x̂0 / ∂y) d tau
 
-with D the real numbers of a sample, over all components; padding is none of them, and a component that is
-centred has as many fewer as a node has. The trace is exact, by D derivatives a call, or estimated by probes v
-with E[v vᵀ] = I as vᵀ (∂x̂0 / ∂y) v (Hutchinson 1990; Grathwohl et al. 2019).
+with D the real numbers of a sample, over all components; padding is not counted, and a component that is
+centred has fewer by the numbers of one node. The trace is exact, by D derivatives a call, or estimated by
+probes v with E[v vᵀ] = I as vᵀ (∂x̂0 / ∂y) v (Hutchinson 1990; Grathwohl et al. 2019).
 """
 
 from __future__ import annotations

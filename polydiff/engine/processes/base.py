@@ -140,20 +140,21 @@ class Process(ABC):
         """
 
     def placed(self, known: Tensor, x0_hat: Tensor, keep: Tensor) -> Tensor:
-        """`known` as it would stand in `x0_hat` (both (B, N, ...)) where the process cannot tell it from what
-        was given: moved by the symmetry that its data has. keep: bool (B, N), where it is known."""
+        """`known` aligned with `x0_hat` (both (B, N, ...)) by the symmetry of the data, unchanged where
+        there is none. keep: bool (B, N), where it is known."""
         return known
 
     @abstractmethod
     def loss(
         self, x0_hat: Tensor, x0: Tensor, x: Tensor, t: Tensor, schedule: Schedule, mask: Tensor | None
     ) -> Tensor:
-        """Squared distance a real entry, (B,), unweighted, of x̂0 answered at x and t.
+        """The loss: squared distance per real entry, (B,), unweighted, of x̂0 answered at x and t.
 
         Times snr / 2 it is the rate at which the bound on the log likelihood falls with log_snr (Kingma et
-        al. 2021, section 4), and that is what it must be where it is no distance: so one weight fits all.
+        al. 2021, section 4), and a loss that is no distance must be that rate too, so that one weighting fits
+        every process.
         """
 
     @abstractmethod
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
-        """What lies `share` of the way from noise a to noise b (N, ...), as likely as they are."""
+        """Interpolate from noise a to noise b (N, ...), `share` of the way; the result is noise too."""

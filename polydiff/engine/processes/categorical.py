@@ -110,7 +110,7 @@ class Categorical(Process):
         return torch.where(_uniforms(noise[..., -1:]) < keep, x, other)
 
     def _any(self, noise: Tensor, like: Tensor) -> Tensor:
-        """A category at random: the greatest of K normals is any of them."""
+        """Uniformly random categories, one-hot: the index of the greatest of K normals."""
         return _one_hot(noise[..., :-1].argmax(-1), like)
 
     def denoised(self, output: Tensor, x: Tensor, scaling: Scaling) -> Tensor:

@@ -101,8 +101,7 @@ class Gaussian(Process):
         return mean_over_real((x0_hat - x0) ** 2, mask)
 
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
-        """Along the great circle (Shoemake 1985), since what lies on the straight line is too short to be
-        noise.
+        """Spherical interpolation (Shoemake 1985): points on the straight line are too short to be noise.
 
         >>> x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
         >>> middle = Gaussian().between(x, y, 0.5)

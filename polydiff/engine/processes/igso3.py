@@ -1,4 +1,4 @@
-r"""The isotropic Gaussian on SO(3): where Brownian motion from the identity is after a variance of ρ² about
+r"""The isotropic Gaussian on SO(3): the law of Brownian motion from the identity after a variance of ρ² about
 each axis (Nikolayev and Savyolova 1997; Leach et al. 2022, section 3).
 
 A rotation by the angle ω has, with respect to the uniform (Haar) measure, the density f(ω) = h(ω) / sin(ω/2),

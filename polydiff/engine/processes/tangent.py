@@ -1,4 +1,4 @@
-r"""Spaces with directions and distances but no addition: what a table's scalars mean on them.
+r"""Processes on curved and periodic spaces: what a row of a table means where points cannot be added.
 
 Noise on such a space is Brownian motion, x_t a point that started at x0 and wandered for a variance of ρ²
 in every direction, ρ = sigma / alpha. So the state is what x / alpha is on a vector space, noise and data
@@ -66,7 +66,7 @@ class Tangent(Process):
 
     @property
     def needs_noised_known(self) -> bool:
-        """True: the flow to a known point begins all at once, where noise is about as large as the space."""
+        """True: the flow to a known point sets in abruptly, where noise is about as large as the space."""
         return True
 
     @abstractmethod
