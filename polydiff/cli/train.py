@@ -14,6 +14,7 @@ from polydiff.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from polydiff.model import Model
+    from polydiff.models.manifest import Manifest
     from polydiff.workflows.recipe import Recipe
 
 INTERRUPTED = 130
@@ -59,8 +60,9 @@ def command(domain: str, **arguments: Any) -> int:
     set_threads(arguments["threads"])
     data = _data(domain, arguments)
     start = _start(domain, arguments["start"], arguments["resume"])
-    recipe = _recipe(domain, arguments, start)
-    prepared = prepare(domain, data, arguments["out"], recipe, arguments["resume"], start)
+    manifest = _manifest(arguments["out"]) if arguments["resume"] else None
+    recipe = _recipe(domain, arguments, start, manifest)
+    prepared = prepare(domain, data, arguments["out"], recipe, arguments["resume"], start, manifest)
     quiet = arguments["as_json"]
     if arguments["dry_run"]:
         _describe(prepared.dataset.report, prepared.domain.config, recipe, quiet)
@@ -114,15 +116,21 @@ def _start(domain: str, ref: str | None, resume: bool) -> Model | None:
     return load(ref, domain)
 
 
-def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Recipe:
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest of the run that is resumed, if it wrote one."""
     from polydiff.models.manifest import MANIFEST, read_manifest
+
+    return read_manifest(folder) if (folder / MANIFEST).exists() else None
+
+
+def _recipe(domain: str, arguments: dict[str, Any], start: Model | None, manifest: Manifest | None) -> Recipe:
     from polydiff.plugins.registry import get_registry
     from polydiff.support.settings import from_assignments, from_file, from_variables, merged
     from polydiff.workflows.recipe import Recipe
 
     recipes = get_registry().domain(domain).recipes()
     name = arguments["recipe_name"] or (None if arguments["fit_one"] is None else _ONE)
-    out, config = arguments["out"], arguments["config"]
+    config = arguments["config"]
     if name is not None and name not in recipes:
         known = ", ".join(recipes) or "none"
         raise UsageError(f"{domain} has no recipe {name!r}.{did_you_mean(name, recipes)} It has {known}.")
@@ -130,8 +138,8 @@ def _recipe(domain: str, arguments: dict[str, Any], start: Model | None) -> Reci
     inherited = {}
     if start is not None:
         inherited = start.manifest.model_dump(mode="json", include={"schedule", "sigma_data", "sampling"})
-    if arguments["resume"] and (out / MANIFEST).exists():
-        base = read_manifest(out).training.get("recipe", {})
+    if manifest is not None:
+        base = manifest.training.get("recipe", {})
     elif name or "default" in recipes:
         base = from_file(recipes[name or "default"])
     flags = {k: arguments[k] for k in ("steps", "batch_size", "learning_rate", "seed")}

@@ -17,7 +17,7 @@ from polydiff.domain import Domain
 from polydiff.errors import UsageError, did_you_mean
 from polydiff.model import Model, make_schedule
 from polydiff.models.made_by import read_config
-from polydiff.models.manifest import MANIFEST, read_manifest
+from polydiff.models.manifest import Manifest
 from polydiff.models.processes import processes_of
 from polydiff.plugins.registry import get_registry
 from polydiff.spec import RunInfo
@@ -43,6 +43,7 @@ class Preparation:
     folder: Path
     resume: bool
     start: Model | None = None
+    manifest: Manifest | None = None  # of the run that is resumed
 
 
 def prepare(
@@ -52,11 +53,12 @@ def prepare(
     recipe: Recipe,
     resume: bool = False,
     start: Model | None = None,
+    manifest: Manifest | None = None,
 ) -> Preparation:
     """Read the data and settle the configuration. Raises UsageError in one line.
 
-    A resumed run keeps the configuration in its folder, whatever the data would suggest now. A run with a
-    `start` begins with that model's weights, codec and network (fine-tuning).
+    A resumed run keeps the configuration of its `manifest`, the one in its folder, whatever the data would
+    suggest now. A run with a `start` begins with that model's weights, codec and network (fine-tuning).
     """
     kind: type[Domain] = get_registry().domain(name)
     recipe.training_config()  # its ranges are checked before files are read
@@ -64,9 +66,9 @@ def prepare(
     if (folder / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{folder}: holds a training run. Go on with --resume, or choose another folder.")
     if resume and not (folder / CHECKPOINT).exists():
-        if not (folder / MANIFEST).exists():
+        if manifest is None:
             raise UsageError(f"{folder}: no training run to resume ({CHECKPOINT} is not there).")
-        if read_manifest(folder).training.get("step") != 0:  # a finished model that somebody copied
+        if manifest.training.get("step") != 0:  # a finished model that somebody copied
             raise UsageError(f"{folder}: a model without its training run ({CHECKPOINT} is not there).")
         resume = False  # killed before its first step: there is nothing to lose
     allowed = list(inspect.signature(kind.dataset).parameters)[1:]
@@ -75,8 +77,7 @@ def prepare(
             hint = did_you_mean(key, allowed) or f" Known: {', '.join(allowed) or 'none'}."
             raise UsageError(f"data: unknown key {key!r} for {name}.{hint}")
     dataset = kind.dataset(data, **recipe.data)
-    if resume and (folder / MANIFEST).exists():
-        manifest = read_manifest(folder)
+    if resume and manifest is not None:
         if manifest.domain != name:
             raise UsageError(f"{folder}: a run of the domain {manifest.domain!r}, not of {name!r}.")
         config = read_config(kind, manifest, folder)
@@ -93,7 +94,9 @@ def prepare(
                 config = kind.fine_tuned(start.domain.config, dataset, recipe.config)
         except ValidationError as error:
             raise UsageError(one_line(error, kind.Config, "config")) from error
-    return Preparation(kind, dataset, kind(config), recipe, folder, resume, start)
+    return Preparation(
+        kind, dataset, kind(config), recipe, folder, resume, start, manifest if resume else None
+    )
 
 
 def run(prepared: Preparation, echo: Echo = print, device: str | None = None) -> Model:
@@ -112,8 +115,9 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
         torch.manual_seed(config.seed)
         network = domain.network()
     facts: dict[str, Any] = {"examples": len(data), "recipe": recipe.model_dump(mode="json")}
-    if prepared.resume and (folder / MANIFEST).exists():
-        facts |= {key: x for key, x in read_manifest(folder).training.items() if key == "from"}
+    earlier = {} if prepared.manifest is None else prepared.manifest.training
+    if "from" in earlier:
+        facts["from"] = earlier["from"]
     elif prepared.start is not None:
         facts["from"] = {"model": prepared.start.ref, "hash": prepared.start.hash}
         say(take_weights(network, prepared.start))
@@ -134,10 +138,12 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
             card=recipe.card,
         )
 
+    saved: Any = earlier.get("step")  # the step of the model in the folder
     log = TrainingLog(folder, say, config.steps, config.batch_size * accelerator.num_processes)
     registry = get_registry()
 
     def after_step(state: TrainingState) -> None:
+        nonlocal saved
         log.step(state)
         last = state.step == config.steps
         draw = recipe.pictures.every and (state.step % recipe.pictures.every == 0 or last)
@@ -146,6 +152,7 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
         with torch.random.fork_rng(devices=[]):
             model = model_of(state.average, state.step, log.figures)
         model.save(folder)
+        saved = state.step
         if draw:
             try:
                 log.picture(state.step, _picture(model, recipe))
@@ -177,7 +184,7 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
             },
         )
         model = model_of(state.average, state.step, log.figures)
-        if accelerator.is_main_process and _step_of(folder) != state.step:
+        if accelerator.is_main_process and saved != state.step:
             model.save(folder)  # a run was killed between its last checkpoint and the model of it
         return model
 
@@ -188,10 +195,6 @@ def run(prepared: Preparation, echo: Echo = print, device: str | None = None) ->
         log.close()
     registry.finished(info, [str(folder)])
     return model
-
-
-def _step_of(folder: Path) -> Any:
-    return read_manifest(folder).training.get("step") if (folder / MANIFEST).exists() else None
 
 
 def take_weights(network: nn.Module, start: Model) -> str:

@@ -71,6 +71,12 @@ def test_it_is_discovered_when_installed(site: Path, tmp_path: Path) -> None:
     assert record["domains"] == ["sea_ice"]
 
 
+def test_help_before_there_is_a_model(site: Path, tmp_path: Path) -> None:
+    done = python(site, tmp_path, "polydiff", "sample", "sea_ice", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--length" in done.stdout
+
+
 @pytest.mark.slow
 def test_it_passes_the_suite(site: Path, package: Path) -> None:
     done = python(site, package, "pytest", "-q", "-p", "no:cacheprovider")

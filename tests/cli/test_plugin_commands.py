@@ -76,6 +76,7 @@ def test_switched_off_by_a_flag_or_a_variable(site: Path, name: str) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert "there is no command 'hello'" in done.stderr
         assert "hello" not in run(site, *words, "--help", **variables).stdout
+        assert run(site, *words, "plugins", **variables).returncode == 0
 
 
 def test_a_command_of_the_cores_name_is_said_and_the_core_wins(site: Path) -> None:

@@ -272,6 +272,7 @@ def test_evaluate_measures(run: Any, model: str) -> None:
         (["-n", "two"], 2, "not a valid integer"),
         (["--format", "csw"], 2, "Did you mean '.csv'?"),
         (["-n", "2", "-o", "x.csv"], 2, "a file is for one sample"),
+        (["-n", "1", "-o", "x.npz"], 2, "x.npz: mydata writes .csv, no .npz"),
         (["--threads", "0"], 2, "--threads must be at least 1"),
         (["-o", "blocked/out"], 1, "cannot be written"),
         (["-o", "blocked"], 2, "not a folder"),
@@ -286,6 +287,7 @@ def test_one_line_and_its_code(run: Any, model: str, words: list[str], code: int
     assert found == code, err
     assert message in err
     assert err.count("\n") == 1
+    assert names(".") == ["blocked", "image.png", "text.csv"]
 
 
 def test_a_full_disk_is_one_line(run: Any, model: str) -> None:

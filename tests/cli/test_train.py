@@ -245,6 +245,20 @@ def test_a_resume_brings_a_stale_model_up_to_its_checkpoint(
     assert weights.read_bytes() == whole
 
 
+def test_a_resume_reads_its_manifest_once(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    sys.modules.pop("walk", None)
+    import walk
+
+    shutil.copytree(finished, tmp_path / "run")
+    words = ["train", "mydata", "--data", str(data), *SMALL, *OFTEN, *NO_PICTURES, "-o", "run", "--resume"]
+    code, seen = walk.walk(words)
+    assert code == 0
+    assert seen.functions[walk.COUNTED["manifest read"]] == 1
+
+
 def test_a_resume_with_other_data_is_refused(train: Any, finished: Path, tmp_path: Path) -> None:
     code, _, err = train("-o", finished, "--resume", data=series.write_data(tmp_path / "years", count=9))
     assert code == 2

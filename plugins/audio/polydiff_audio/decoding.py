@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import soundfile
+
+from polydiff.errors import UsageError
 
 _BLOCK = 65536
 _STREAMED = 2**40  # more samples than this is what a live stream writes for "not known"
@@ -16,7 +20,8 @@ def decode(path: Path) -> tuple[np.ndarray, int, str]:
     """float32 (channels, samples), the rate in Hz and libsndfile's name of the kind of samples.
 
     libsndfile reads first; PyAV, where it is installed, reads what libsndfile cannot, and mp3 files that do
-    not state their length. Raises what libsndfile raises, and EOFError for a file that is cut.
+    not state their length. Raises what libsndfile raises, EOFError for a file that is cut, and UsageError for
+    streams of ogg, one after the other, that are of several rates or numbers of channels.
     """
     if _mp3_without_length(path) and (found := _by_av(path)) is not None:
         return found
@@ -35,7 +40,19 @@ KNOWN_TO_AV = (".m4a", ".aac", ".webm", ".mp4", ".mka", ".wma", ".mp3", ".wav", 
 
 
 def _by_soundfile(path: Path) -> tuple[np.ndarray, int, int, str]:
-    with soundfile.SoundFile(path) as file:
+    starts = _chained(path)
+    if len(starts) < 2:
+        return _one_by_soundfile(path)
+    data = path.read_bytes()  # libsndfile stops at the end of the first stream
+    parts = [_one_by_soundfile(io.BytesIO(data[a:b])) for a, b in pairwise([*starts, len(data)])]
+    if len({(len(wave), rate) for wave, _, rate, _ in parts}) > 1:
+        raise UsageError(f"{path}: its streams are of several rates or numbers of channels; split it.")
+    wave = np.concatenate([part[0] for part in parts], axis=1)
+    return wave, sum(part[1] for part in parts), parts[0][2], parts[0][3]
+
+
+def _one_by_soundfile(source: Path | io.BytesIO) -> tuple[np.ndarray, int, int, str]:
+    with soundfile.SoundFile(source) as file:
         blocks = []
         while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
             blocks.append(block)
@@ -95,6 +112,24 @@ def is_cut(path: Path) -> bool:
             file.seek(max(size - 65536 - 300, 0))
             return not _ends_with_whole_page(file.read())
     return False
+
+
+def _chained(path: Path) -> list[int]:
+    """Where each of the streams begins that follow one another in an ogg file (RFC 3533); [] for others.
+
+    Streams that begin together, as the sound and the film of a video, are one.
+    """
+    starts: list[int] = []
+    began, place = False, 0
+    with path.open("rb") as file:
+        while len(head := file.read(27)) == 27 and head[:4] == b"OggS":
+            begins = bool(head[5] & 2)
+            if begins and not began:
+                starts.append(place)
+            began = begins
+            place += 27 + head[26] + sum(file.read(head[26]))
+            file.seek(place)
+    return starts
 
 
 def _ends_with_whole_page(tail: bytes) -> bool:
