@@ -33,7 +33,7 @@ class ModelCommand(click.Command):
             ref = domain_of(source)
             args = [ref, *args]
         if ref is not None:
-            taken = {flag for param in self.params for flag in param.opts}
+            taken = {*ctx.help_option_names, *(flag for param in self.params for flag in param.opts)}
             found, kind, conditions = _described(ref)
             ctx.meta["model"] = found
             ctx.meta["model_flags"] = model_flags(kind, conditions, taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 
 from polydiff.cli.main import main
 from polydiff.model import load
+from polydiff.models.refs import resolve
 from polydiff.sampling.provenance import Provenance
 from tests import series
 
@@ -356,3 +358,14 @@ def test_kill_leaves_whole_files(
     assert code == 0, err
     assert whole(tmp_path / "out", model) == count + 1
     assert not [name for name in names(tmp_path / "out") if name.startswith(".")]
+
+
+def test_a_condition_may_be_called_as_a_flag_of_every_command_is(tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(resolve("audio/digits"), folder)
+    manifest = (folder / "model.json").read_text().replace('"name": "digit"', '"name": "help"')
+    (folder / "model.json").write_text(manifest)
+    assert main(["sample", str(folder), "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--condition-help" in page
+    assert "--speaker" in page
